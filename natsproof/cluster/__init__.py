@@ -1,0 +1,173 @@
+"""A platform that runs. Verbs come in pairs; what a cluster cannot do it does not have.
+
+Clusters: `embedded` (real nats-servers in namespaces of this process), `kind`, `context:NAME`.
+All verbs are synchronous and bounded; a trial calls them from threads. Names of servers are pod names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from natsproof.contract.model import Contract
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One pod of the platform, as reachable from this process."""
+
+    name: str
+    ordinal: int
+    client_url: str  # nats://host:port
+    monitor_url: str  # http://host:port, no trailing slash
+
+
+@dataclass(frozen=True, slots=True)
+class PodEvent:
+    """What happened to a pod, on the history's clock: created, started, ready, not-ready, probe-failed,
+    killed-by-probe, exited, held, deleted, volume-lost, ..."""
+
+    at_ns: int
+    pod: str
+    what: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """The set-up Job: `complete` as Kubernetes would say it, every attempt's output, seconds it took."""
+
+    complete: bool
+    attempts: int
+    log: str
+    took_s: float
+
+
+@runtime_checkable
+class Cluster(Protocol):
+    """The common part. `up` returns when every pod is Ready and the set-up Job is complete, or raises
+    ClusterError with the events and the last log lines. `down` is idempotent and leaves nothing."""
+
+    kind: str  # "embedded", "kind", "context"
+    contract: Contract
+
+    def up(self) -> None: ...
+    def down(self) -> None: ...
+    @property
+    def servers(self) -> tuple[Server, ...]: ...
+    @property
+    def job(self) -> JobResult | None: ...
+    def ready(self, server: str) -> bool:
+        """Readiness as Kubernetes sees it."""
+        ...
+
+    def running(self, server: str) -> bool:
+        """Whether the server's process exists (paused counts as running)."""
+        ...
+
+    def monitor(self, server: str, path: str, *, timeout_s: float = 2.0) -> Any:
+        """GET a monitoring path and decode its JSON. Raises ClusterError if it does not answer 200."""
+        ...
+
+    def log(self, server: str) -> str:
+        """All the server has logged so far, restarts included."""
+        ...
+
+    def events(self) -> Sequence[PodEvent]: ...
+    def describe(self) -> Mapping[str, Any]:
+        """For the certificate: binaries with origin, version and SHA-256, image names, host facts,
+        differences from the manifests (`differences`: list of text), isolation (`namespaces`, ...)."""
+        ...
+
+
+@runtime_checkable
+class Killable(Protocol):
+    def kill(self, server: str) -> None:
+        """SIGKILL the server's process and hold it down until `start`."""
+        ...
+
+    def start(self, server: str) -> None: ...
+
+
+@runtime_checkable
+class Stoppable(Protocol):
+    def stop(self, server: str) -> None:
+        """preStop, SIGTERM, grace period, SIGKILL: as deleting the pod does; held down until `start`."""
+        ...
+
+    def start(self, server: str) -> None: ...
+
+
+@runtime_checkable
+class Pausable(Protocol):
+    def pause(self, server: str) -> None: ...
+    def resume(self, server: str) -> None: ...
+
+
+@runtime_checkable
+class Partitionable(Protocol):
+    def partition(self, *groups: Sequence[str]) -> None:
+        """Servers of different groups cannot exchange packets; `"clients"` names this process.
+        One-way cuts: `cut(source, target)`."""
+        ...
+
+    def cut(self, source: str, target: str) -> None: ...
+    def heal(self) -> None: ...
+
+
+@runtime_checkable
+class PowerCuttable(Protocol):
+    def cut_power(self, servers: Sequence[str]) -> None:
+        """The servers die and what they never fsynced is gone; held down until `start`."""
+        ...
+
+    def start(self, server: str) -> None: ...
+
+
+@runtime_checkable
+class DiskFillable(Protocol):
+    def fill_disk(self, server: str) -> None: ...
+    def free_disk(self, server: str) -> None: ...
+
+
+@runtime_checkable
+class VolumeAccess(Protocol):
+    """The server's data directory as a path here (embedded) or a copy of it (kind), server stopped."""
+
+    def volume_path(self, server: str) -> Path: ...
+    def wipe_volume(self, server: str) -> None: ...
+
+
+@runtime_checkable
+class Evictable(Protocol):
+    def evict(self, server: str) -> bool:
+        """Ask for a voluntary eviction; False if the disruption budget refuses it."""
+        ...
+
+
+@runtime_checkable
+class Scalable(Protocol):
+    def scale(self, replicas: int) -> None: ...
+
+
+@runtime_checkable
+class ClockShiftable(Protocol):
+    def shift_clock(self, server: str, seconds: float) -> None: ...
+    def restore_clock(self, server: str) -> None: ...
+
+
+#: Capability names as they stand in certificates and in `needs` of faults.
+CAPABILITIES: dict[str, type] = {
+    "Killable": Killable,
+    "Stoppable": Stoppable,
+    "Pausable": Pausable,
+    "Partitionable": Partitionable,
+    "PowerCuttable": PowerCuttable,
+    "DiskFillable": DiskFillable,
+    "VolumeAccess": VolumeAccess,
+    "Evictable": Evictable,
+    "Scalable": Scalable,
+    "ClockShiftable": ClockShiftable,
+}
