@@ -1,0 +1,1 @@
+"""Measured figures: each module prints greppable lines `name: value unit`. `make bench` runs them all."""
