@@ -2,8 +2,8 @@
 
 `key: value`, `key = value`, `key value`; maps, arrays, quoted and bare strings, blocks `( … )`, sizes with
 suffixes, `$VARIABLE` (enclosing maps, then the environment, whose text is parsed again), includes relative
-to the including file. Duplicate keys are legal, the last one wins; they are recorded. What nats-server accepts
-by accident (a key whose value is missing, a number such as `1kbb` that it drops) is an error here.
+to the including file. Duplicate keys are legal, the last one wins; they are recorded. What nats-server
+accepts by accident (a key whose value is missing, a number such as `1kbb` that it drops) is an error here.
 """
 
 from __future__ import annotations

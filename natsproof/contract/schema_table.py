@@ -175,5 +175,14 @@ def _type(schema: dict[str, Any], definitions: dict[str, Any], types: dict[str, 
     return {"string": "s", "integer": "i", "number": "n", "boolean": "b"}.get(str(kind), "o")
 
 
+def _as_text(built: dict[str, Any]) -> str:
+    """One definition a line, so that a newer Kubernetes shows as a readable difference."""
+    types = ",\n".join(
+        f"{json.dumps(name)}: {json.dumps(fields, sort_keys=True)}" for name, fields in built["types"].items()
+    )
+    kinds = json.dumps(built["kinds"], indent=0, sort_keys=True)
+    return f'{{"kubernetes": "{built["kubernetes"]}",\n"kinds": {kinds},\n"types": {{\n{types}\n}}}}\n'
+
+
 if __name__ == "__main__":
-    TABLE.write_text(json.dumps(build(), separators=(",", ":"), sort_keys=True) + "\n")
+    TABLE.write_text(_as_text(build()))
