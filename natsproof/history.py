@@ -1,7 +1,9 @@
 """What clients saw and what was done to the platform: one trial, one file, judged any number of times.
 
-The file (`history.jsonl`) is one JSON value a line. Objects are records (`meta`, `key`, `fault`,
-`mark`, `observation`, `end`); arrays are operations, one a line, in the order they *completed*:
+The file (`history.jsonl`) is one JSON value a line. Objects are records, named by their field `record`
+(`meta`, `client`, `key`, `error`, `fault`, `mark`, `observation`, `end`; a later `meta` adds to the
+first, a later `fault` of the same index replaces it); arrays are operations, one a line, in the order
+they *completed*:
 
     [kind, client, server, key, call_ns, return_ns, outcome, revision, expected, value, created_ns, error]
 
