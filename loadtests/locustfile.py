@@ -1,0 +1,136 @@
+"""The platform's load as Locust users.
+
+    NATS_URL=nats://127.0.0.1:4222 locust -f loadtests/locustfile.py            web UI on port 8089
+    NATSPROOF_SHAPE=steps NATSPROOF_RATE_HZ=100 locust -f loadtests/locustfile.py --headless
+    locust -f loadtests/locustfile.py --processes 2 --headless -u 50 -t 1m      several worker processes
+
+Each user of a class is an open-loop stream of NATSPROOF_RATE_PER_USER_HZ operations a second on its bucket.
+All variables are in natsproof.load.locust_settings; exact latencies are on /natsproof/latency of the web UI.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any, ClassVar
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import locust
+from locust import LoadTestShape, User, constant, events, task
+from locust.runners import MasterRunner, WorkerRunner
+
+from natsproof.load.locust_bridge import Bridge
+from natsproof.load.locust_settings import Settings
+from natsproof.load.mix import share
+from natsproof.load.schedule import rate_at
+
+SETTINGS = Settings.from_environment()
+
+
+class BucketUser(User):
+    """A stream of operations on one bucket. The work is done by the generator; the user only exists."""
+
+    abstract = True
+    bucket: ClassVar[str] = ""
+    wait_time = constant(1)
+
+    def on_start(self) -> None:
+        bridge(self.environment).add_user(self.bucket)
+
+    def on_stop(self) -> None:
+        bridge(self.environment).remove_user(self.bucket)
+
+    @task
+    def go_on(self) -> None:
+        """Arrivals are the generator's business; nothing waits here for an answer."""
+
+
+class MessageState(BucketUser):
+    bucket = "message_state"
+    weight = round(1000 * share(SETTINGS.mix, bucket=bucket))
+
+
+class IntegrationLocks(BucketUser):
+    bucket = "integration_locks"
+    weight = round(1000 * share(SETTINGS.mix, bucket=bucket))
+
+
+class RetryQueue(BucketUser):
+    bucket = "retry_queue"
+    weight = round(1000 * share(SETTINGS.mix, bucket=bucket))
+
+
+class DeadLetterQueue(BucketUser):
+    bucket = "dead_letter_queue"
+    weight = round(1000 * share(SETTINGS.mix, bucket=bucket))
+
+
+if SETTINGS.shape:
+
+    class Shape(LoadTestShape):
+        """The shape named by NATSPROOF_SHAPE: users follow the offered rate of its stages."""
+
+        def tick(self) -> tuple[int, float] | None:
+            rate_hz = rate_at(SETTINGS.stages(), self.get_run_time())
+            if rate_hz is None:
+                return None
+            users = max(1, round(rate_hz / SETTINGS.rate_per_user_hz))
+            return users, 100.0
+
+
+def bridge(environment: Any) -> Bridge:
+    """The one bridge of this process."""
+    if not hasattr(environment, "natsproof"):
+        environment.natsproof = Bridge(environment, SETTINGS)
+    found: Bridge = environment.natsproof
+    return found
+
+
+@events.test_start.add_listener
+def start(environment: Any, **_: Any) -> None:
+    if not isinstance(environment.runner, MasterRunner):
+        bridge(environment).start()
+
+
+@events.test_stop.add_listener
+def stop(environment: Any, **_: Any) -> None:
+    if not isinstance(environment.runner, MasterRunner):
+        bridge(environment).stop()
+
+
+@events.report_to_master.add_listener
+def to_master(client_id: str, data: dict[str, Any]) -> None:
+    worker = current_worker()
+    if worker is not None:
+        data["natsproof"] = bridge(worker).to_master()
+        data["natsproof_not_valid"] = bridge(worker).why_not_valid
+
+
+@events.init.add_listener
+def init(environment: Any, **_: Any) -> None:
+    if isinstance(environment.runner, WorkerRunner):
+        _worker.append(environment)
+    if isinstance(environment.runner, MasterRunner):
+
+        def from_worker(client_id: str, data: dict[str, Any]) -> None:
+            master = bridge(environment)
+            master.from_worker(data.get("natsproof", {}))
+            master.why_not_valid = master.why_not_valid or data.get("natsproof_not_valid", "")
+
+        environment.events.worker_report.add_listener(from_worker)
+    if environment.web_ui:
+
+        @environment.web_ui.app.route("/natsproof/latency")
+        def latency() -> Any:
+            found = bridge(environment)
+            return {"not_valid": found.why_not_valid, "latency": found.table()}
+
+
+_worker: list[Any] = []
+
+
+def current_worker() -> Any:
+    """The environment of this process if it is a worker of a distributed run."""
+    return _worker[0] if _worker else None
+
+
+__all__ = ["DeadLetterQueue", "IntegrationLocks", "MessageState", "RetryQueue", "locust"]

@@ -1,0 +1,47 @@
+"""Whether the generator kept its own schedule. If it did not, its figures are about itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from natsproof.load.engine import Samples
+from natsproof.load.latency import of_ns
+
+#: A generator may be this late at the 99th percentile, or this part of the latency objective.
+LAG_P99_S = 0.010
+LAG_OF_OBJECTIVE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """How late operations were started, seconds; `refused` were due and never started."""
+
+    p50_s: float
+    p99_s: float
+    max_s: float
+    refused: int
+    limit_s: float
+
+    @property
+    def why_not(self) -> str:
+        """Empty if the schedule was kept, else the sentence that makes the step not valid."""
+        if self.refused:
+            return (
+                f"the generator had too many operations in flight and did not start {self.refused} "
+                "that were due; use more workers or a lower rate"
+            )
+        if self.p99_s > self.limit_s:
+            return (
+                f"the generator fell behind its schedule: 1 % of operations started {self.p99_s * 1e3:.1f} ms "
+                f"late or later, allowed are {self.limit_s * 1e3:.1f} ms; use more workers or a lower rate"
+            )
+        return ""
+
+
+def measure(samples: Samples, *, refused: int = 0, objective_s: float | None = None) -> Lag:
+    """The send lag of `samples`; `objective_s` is the latency that the step must tell apart."""
+    late = of_ns(np.maximum(samples["sent_ns"] - samples["intended_ns"], 0))
+    limit_s = max(LAG_P99_S, LAG_OF_OBJECTIVE * (objective_s or 0.0))
+    return Lag(late.at_s(50), late.at_s(99), late.max_s if late.count else 0.0, refused, limit_s)
