@@ -1,0 +1,1 @@
+"""Small histories and exhaustive searches for testing the checkers."""
