@@ -1,0 +1,286 @@
+"""The bridge between pytest and a run: which tests are claims, what became of each, how the run ended."""
+
+from __future__ import annotations
+
+import inspect
+import shlex
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from natsproof.certify import DEPTHS, Certify, NotPromised
+from natsproof.errors import (
+    ClaimBroken,
+    ClusterError,
+    EvidenceMissing,
+    NatsproofError,
+    NotAvailableHere,
+    UsageError,
+)
+from natsproof.options import Options
+from natsproof.report import run_folder
+from natsproof.report.record import Claim, NotTested, Run
+from natsproof.report.run_folder import RunFolder
+from natsproof.session import Session
+from natsproof.verdict import Status, Verdict, broken, combine, unknown
+
+if TYPE_CHECKING:
+    from natsproof.contract.model import Contract
+
+#: The test's id before xdist adds its group to it.
+NODEID = pytest.StashKey[str]()
+CERTIFY = pytest.StashKey[Certify]()
+STARTED = pytest.StashKey[float]()
+#: Name of the entry in `report.user_properties` that carries the verdict between processes.
+PROPERTY = "natsproof"
+
+OpenCluster = Callable[[Path], Any]
+
+
+def nodeid_of(item: pytest.Item) -> str:
+    return item.stash.get(NODEID, item.nodeid)
+
+
+def sentence_of(item: pytest.Item) -> str:
+    """The claim in words: the first paragraph of the test's docstring, else its name."""
+    doc = inspect.getdoc(getattr(item, "function", None)) or ""
+    first = " ".join(doc.split("\n\n")[0].split())
+    return first or item.name.removeprefix("test_").replace("_", " ")
+
+
+def grade_of(item: pytest.Item) -> str:
+    """The grade of durability the claim is about, by its marker."""
+    return next((str(mark.args[0]) for mark in item.iter_markers("grade") if mark.args), "")
+
+
+def _not_tested(item: pytest.Item, reason: str, *, promised: bool = True) -> NotTested:
+    return NotTested(item.name, nodeid_of(item), reason, sentence_of(item), grade_of(item), promised)
+
+
+def is_claim(item: pytest.Item) -> bool:
+    """Whether a test certifies a platform: it lies in suites/ or uses the fixture `certify`."""
+    return "suites" in item.path.parts[:-1] or "certify" in getattr(item, "fixturenames", ())
+
+
+class Certification:
+    """One per process. The main process (or the controller of xdist) also makes the folder and the report.
+
+    `open_cluster(workdir)` gives a cluster that is not up. `facts` go into the run's header.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        contract: Contract,
+        open_cluster: OpenCluster,
+        capabilities: Callable[[], frozenset[str]],
+        facts: Mapping[str, Any],
+        *,
+        worker: str = "main",
+        folder: Path | None = None,
+        partial: bool = False,
+    ) -> None:
+        self.options, self.contract, self.facts = options, contract, dict(facts)
+        self.worker, self.partial = worker, partial
+        self.interrupted_by = ""
+        self.run: Run | None = None  # set when the run has ended
+        self.end_notes: list[str] = []
+        self._open_cluster, self._capabilities = open_cluster, capabilities
+        self._folder = RunFolder(folder) if folder else None
+        self._session: Session | None = None
+        self._own_deselection = False
+        self._left_out: list[str] = []
+        self._not_tested: list[NotTested] = []
+
+    # -- the run's folder and session, made when first needed
+
+    @property
+    def folder(self) -> RunFolder:
+        if self._folder is None:
+            kind = "rejudge" if self.options.rejudge else self.options.cluster
+            self._folder = run_folder.create(self.options.reports, kind, self.options.seed)
+            self._folder.start({**self.facts, "partial": self.partial})
+        return self._folder
+
+    @property
+    def has_folder(self) -> bool:
+        return self._folder is not None
+
+    def session(self) -> Session:
+        if self._session is None:
+            rejudge = self.options.rejudge
+            self._session = Session(
+                self.folder,
+                self.contract,
+                self.options.seed,
+                self._open_cluster,
+                per_trial=self.options.per_trial,
+                keep=self.options.keep,
+                rejudge=run_folder.open_run(rejudge) if rejudge else None,
+                worker=self.worker,
+            )
+        return self._session
+
+    def close(self) -> None:
+        if self._session is not None:
+            session, self._session = self._session, None
+            try:
+                session.close()
+            except NatsproofError as problem:
+                self.folder.add_problem(self.worker, f"{self.worker}: the cluster did not go down: {problem}")
+
+    # -- scope
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        claims = [item for item in items if is_claim(item)]
+        out = {item: reason for item in claims if (reason := self._undecidable(item))}
+        self._not_tested = [_not_tested(item, reason) for item, reason in out.items()]
+        if out:
+            items[:] = [item for item in items if item not in out]
+            self._own_deselection = True
+            config.hook.pytest_deselected(items=list(out))
+            self._own_deselection = False
+        if claims and not config.getoption("collectonly"):
+            planned = [nodeid_of(item) for item in claims if item not in out]
+            self.folder.add_scope(self.worker, planned, self._not_tested, self._left_out)
+
+    def pytest_deselected(self, items: Iterable[pytest.Item]) -> None:
+        if not self._own_deselection:
+            self._left_out += [nodeid_of(item) for item in items if is_claim(item)]
+
+    def _undecidable(self, item: pytest.Item) -> str:
+        """Why this run cannot decide a claim; empty if it can."""
+        for mark in item.iter_markers("depth"):
+            level = str(mark.args[0]) if mark.args else ""
+            if level not in DEPTHS:
+                raise pytest.UsageError(f"{nodeid_of(item)}: depth({level!r}); valid: {', '.join(DEPTHS)}")
+            if DEPTHS.index(self.options.depth) < DEPTHS.index(level):
+                return f"needs --depth {level}; this run is {self.options.depth}"
+        needs = sorted({str(need) for mark in item.iter_markers("needs") for need in mark.args})
+        if not needs:
+            return ""
+        if self.options.rejudge:
+            return self._undecided_then(nodeid_of(item))
+        if missing := [need for need in needs if need not in self._capabilities()]:
+            return f"the {self.options.cluster} cluster here is not {', not '.join(missing)}"
+        return ""
+
+    def _undecided_then(self, nodeid: str) -> str:
+        assert self.options.rejudge is not None
+        run = run_folder.open_run(self.options.rejudge).read()
+        return next((n.reason for n in run.not_tested if n.nodeid == nodeid), "")
+
+    # -- verdicts
+
+    def fixture(self, item: pytest.Item) -> Certify:
+        """What the fixture `certify` gives to one test."""
+        nodeid = nodeid_of(item)
+        made = Certify(
+            self.contract, self.options.depth, self.session, self.options.repeat(nodeid), item.name
+        )
+        item.stash[CERTIFY] = made
+        return made
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+        report: pytest.TestReport = yield
+        if not is_claim(item):
+            return report
+        error = call.excinfo.value if call.excinfo else None
+        if report.when == "call" or (report.when == "setup" and error is not None):
+            self._decide(item, report, error, call.duration)
+        elif report.when == "teardown" and error is not None:
+            self.folder.add_problem(self.worker, f"{nodeid_of(item)}: its end failed: {error}")
+        return report
+
+    def _decide(
+        self, item: pytest.Item, report: pytest.TestReport, error: BaseException | None, took_s: float
+    ) -> None:
+        if isinstance(error, NotPromised):
+            self.folder.add_not_tested(self.worker, _not_tested(item, str(error), promised=False))
+            report.outcome = "skipped"
+            report.longrepr = (str(item.path), item.location[1] or 0, str(error))
+            report.user_properties.append((PROPERTY, "NOT PROMISED"))
+            return
+        certify = item.stash.get(CERTIFY, None)
+        verdict, trouble = _outcome(certify, error)
+        claim = self._claim(item, certify, verdict, trouble, took_s)
+        self.folder.add_claim(claim)
+        report.outcome = "passed" if verdict.status is Status.HOLDS else "failed"
+        report.user_properties.append((PROPERTY, verdict.status.value))
+        if verdict.status is Status.HOLDS:
+            report.longrepr = None
+        elif isinstance(error, ClaimBroken | EvidenceMissing):
+            report.longrepr = str(error)
+        elif trouble != "test" or report.longrepr is None:
+            report.longrepr = (
+                f"{verdict.status.value} {item.name}: {verdict.reason}\n  repeat: {claim.repeat}"
+            )
+
+    def _claim(
+        self, item: pytest.Item, certify: Certify | None, verdict: Verdict, trouble: str, took_s: float
+    ) -> Claim:
+        return Claim(
+            name=item.name,
+            nodeid=nodeid_of(item),
+            sentence=sentence_of(item),
+            status=verdict.status,
+            reason=verdict.reason,
+            file=item.location[0],
+            line=(item.location[1] or 0) + 1,
+            promises=tuple(certify.promises) if certify else (),
+            evidence={**verdict.evidence, **(certify.measures if certify else {})},
+            exhibits=tuple(certify.exhibits) if certify else (),
+            checks=tuple(certify.checks) if certify else (),
+            trials=tuple(certify.trials) if certify else (),
+            grade=grade_of(item),
+            trouble=trouble,
+            took_s=round(took_s, 3),
+            repeat=self.options.repeat(nodeid_of(item)),
+            worker=self.worker,
+            ended_at=run_folder.utc(),
+        )
+
+
+def _outcome(certify: Certify | None, error: BaseException | None) -> tuple[Verdict, str]:
+    """The verdict on a test, and whose trouble it was if nobody judged.
+
+    What the checks said before an error stays said: BROKEN is never hidden by a later stumble.
+    """
+    if error is None or isinstance(error, ClaimBroken | EvidenceMissing):
+        if certify and certify.verdicts:
+            said = certify.verdict
+            late = unknown(str(error)) if isinstance(error, EvidenceMissing) else said
+            return (combine([said, late]) if said.status is Status.HOLDS else said), ""
+        if error is None:
+            return unknown("the test checked nothing: it never called certify.that"), "test"
+        return (broken if isinstance(error, ClaimBroken) else unknown)(str(error)), ""
+    trouble = "test"
+    if isinstance(error, ClusterError):
+        trouble = "" if isinstance(error, NotAvailableHere) else "cluster"
+    elif isinstance(error, NatsproofError) and not isinstance(error, UsageError):
+        trouble = ""
+    reason = f"{type(error).__name__}: {error}".strip().removesuffix(":")
+    stumbled = unknown(reason)
+    return (combine([certify.verdict, stumbled]) if certify and certify.verdicts else stumbled), trouble
+
+
+def whole_suite(arguments: Iterable[str], start: Path) -> bool:
+    """Whether the arguments take in a whole folder `suites`, not some of its files."""
+    for argument in arguments:
+        path = (start / argument.split("::")[0]).resolve()
+        if path.is_dir() and (path.name == "suites" or (path / "suites").is_dir()):
+            return True
+    return False
+
+
+def names_suites(arguments: Iterable[str], start: Path) -> bool:
+    """Whether any argument lies in a folder `suites`."""
+    return any("suites" in (start / a.split("::")[0]).resolve().parts for a in arguments)
+
+
+def command_line(config: pytest.Config) -> str:
+    return shlex.join(["pytest", *(str(word) for word in config.invocation_params.args)])

@@ -1,0 +1,347 @@
+"""`pytest suites/`: options, fixtures, verdicts as outcomes, exit codes.
+
+Nothing here acts on a session that certifies nothing: `pytest tests/` keeps its namespaces and its output.
+This module and what it imports must not import numpy: its threads would forbid an ordinary user the
+namespaces that the embedded cluster lives in.
+
+Exit codes: 0 every claim holds · 1 a promise is broken · 2 interrupted · 3 the cluster failed ·
+4 wrong manifests or options · 6 not decided.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from natsproof import __version__, host
+from natsproof import options as run_options
+from natsproof.certification import (
+    NODEID,
+    PROPERTY,
+    Certification,
+    command_line,
+    is_claim,
+    names_suites,
+    nodeid_of,
+    whole_suite,
+)
+from natsproof.certify import Certify
+from natsproof.errors import ClusterError, ContractError, NatsproofError, UsageError
+
+if TYPE_CHECKING:
+    from natsproof.contract.model import Contract
+    from natsproof.options import Options
+
+CERTIFICATION = pytest.StashKey[Certification]()
+
+MARKERS = (
+    "needs(*capabilities): what a cluster must be able to do to decide this claim",
+    "depth(level): the least --depth that decides this claim",
+    "grade(name): the grade of durability this claim is about",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    run_options.add_options(parser)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
+    start = config.invocation_params.dir
+    is_worker = hasattr(config, "workerinput")
+    if config.option.help or config.option.version:
+        return
+    if is_worker:
+        if "natsproof" in config.workerinput:  # type: ignore[attr-defined]
+            activate(config)
+    elif names_suites(config.args, start) or run_options.given(config):
+        activate(config)
+
+
+def activate(config: pytest.Config) -> Certification:
+    """Make this process a certifying one: read the contract, enter the universe."""
+    given: Mapping[str, Any] = getattr(config, "workerinput", {}).get("natsproof", {})
+    workers = 0 if given else int(getattr(config.option, "numprocesses", None) or 0)
+    try:
+        options = run_options.read_options(config, given.get("seed"))
+        contract = load_contract(options)
+        if workers > 1 and not options.per_trial and options.cluster != "none":
+            raise UsageError(f"--cluster {options.cluster} is one cluster: run without -n")
+        # an ordinary user's workers inherit the user namespace that only this early process can make
+        enter = workers == 0 or os.geteuid() != 0
+        open_cluster, facts = prepare_host(options, contract, enter=enter)
+    except (ContractError, UsageError) as problem:
+        raise pytest.UsageError(str(problem)) from None
+    start = config.invocation_params.dir
+    certification = Certification(
+        options,
+        contract,
+        open_cluster,
+        lambda: capabilities(open_cluster),
+        {**_header(config, options, contract), **facts},
+        worker=config.workerinput["workerid"] if given else "main",  # type: ignore[attr-defined]
+        folder=Path(given["folder"]) if given else None,
+        partial=not whole_suite(config.args, start),
+    )
+    config.stash[CERTIFICATION] = certification
+    config.pluginmanager.register(certification, "natsproof-certification")
+    if not given and config.option.verbose == 0:
+        config.option.verbose = 1  # a line a claim: each takes seconds
+    if workers and config.option.dist == "load":
+        config.option.dist = "loadgroup"
+    _end_on_sigterm(config, certification)
+    return certification
+
+
+def load_contract(options: Options) -> Contract:
+    from natsproof.contract.loader import load, load_documents, read_files
+
+    if len(options.manifests) == 1:
+        return load(options.manifests[0])
+    return load_documents([file for path in options.manifests for file in read_files(path)])
+
+
+def _header(config: pytest.Config, options: Options, contract: Contract) -> dict[str, Any]:
+    return {
+        "natsproof": __version__,
+        "commit": host.version()["commit"],
+        "host": host.facts(),
+        "seed": options.seed,
+        "depth": options.depth,
+        "cluster": options.cluster,
+        "manifests": list(options.manifests),
+        "contract_digest": contract.digest,
+        "image": contract.server_container.image,
+        "rejudged": str(options.rejudge) if options.rejudge else "",
+        "command": command_line(config),
+    }
+
+
+# -- clusters
+
+
+def prepare_host(
+    options: Options, contract: Contract, *, enter: bool
+) -> tuple[Callable[[Path], Any], dict[str, Any]]:
+    """How to open a cluster here, and facts for the header. Must run while there is one thread only.
+
+    Binaries are resolved first: inside the universe there is no network. A host that cannot run the
+    cluster is no error yet; claims decided from the manifests alone need none.
+    """
+    if options.rejudge or options.cluster == "none":
+
+        def refuse(workdir: Path) -> Any:
+            raise UsageError("this run has no cluster (--rejudge or --cluster none)")
+
+        return refuse, {"isolation": "none"}
+    try:
+        binaries, facts = _resolve(options, contract)
+        if options.cluster == "embedded" and enter:
+            from natsproof.cluster.embedded import enter_universe
+
+            universe = enter_universe()
+            facts["isolation"] = universe.isolation.value
+            if universe.why:
+                facts["isolation_why"] = universe.why
+    except (ClusterError, ImportError) as problem:
+        trouble = f"{type(problem).__name__}: {problem}"
+
+        def fail(workdir: Path) -> Any:
+            raise ClusterError(trouble)
+
+        return fail, {"isolation": "none", "host_problem": trouble}
+    return lambda workdir: _open_cluster(options, contract, workdir, binaries), facts
+
+
+def _resolve(options: Options, contract: Contract) -> tuple[Any, dict[str, Any]]:
+    if options.cluster != "embedded":
+        return None, {"isolation": options.cluster}
+    from natsproof.cluster.binaries import for_image
+
+    binaries = for_image(
+        contract.server_container.image, server=options.server_binary, cli=options.nats_binary
+    )
+    server, cli = binaries.server, binaries.cli
+    return binaries, {
+        "server": {"version": server.version, "origin": server.origin, "sha256": server.sha256},
+        "cli": {"version": cli.version, "origin": cli.origin, "sha256": cli.sha256},
+    }
+
+
+def _open_cluster(options: Options, contract: Contract, workdir: Path, binaries: Any) -> Any:
+    """A cluster of the wanted kind that is not up yet; its files go to `workdir`."""
+    if options.cluster == "embedded":
+        from natsproof.cluster.embedded import EmbeddedCluster
+
+        return EmbeddedCluster(contract, workdir, binaries=binaries)
+    from natsproof.cluster.kubernetes import open_cluster
+
+    return open_cluster(
+        options.cluster,
+        contract,
+        workdir,
+        storage_class=options.storage_class,
+        images=options.images,
+    )
+
+
+def capabilities(open_cluster: Callable[[Path], Any]) -> frozenset[str]:
+    """Names of what clusters here can do. A host that cannot run one can do nothing."""
+    import tempfile
+
+    from natsproof.cluster import CAPABILITIES
+
+    with tempfile.TemporaryDirectory(prefix="natsproof-") as folder:
+        try:
+            cluster = open_cluster(Path(folder))
+        except NatsproofError:
+            return frozenset()
+        able = getattr(cluster, "capabilities", None)
+        if callable(able):
+            return frozenset(able())
+        return frozenset(name for name, kind in CAPABILITIES.items() if isinstance(cluster, kind))
+
+
+# -- collection
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    claims = [item for item in items if is_claim(item)]
+    if not claims:
+        return
+    if CERTIFICATION not in config.stash:
+        if hasattr(config, "workerinput"):
+            raise pytest.UsageError("claims outside suites/ need --manifests when run with -n")
+        activate(config)
+    for item in claims:
+        item.stash[NODEID] = item.nodeid
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
+def _group(item: pytest.Item) -> str:
+    """Claims of one file with one set of parameters judge the same trials: keep them on one worker."""
+    callspec = getattr(item, "callspec", None)
+    parts = f"{item.path}:{callspec.id if callspec else ''}"
+    return hashlib.sha256(parts.encode()).hexdigest()[:6]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A claim with an argument `bucket` is made for every promised bucket."""
+    if "bucket" not in metafunc.fixturenames or CERTIFICATION not in metafunc.config.stash:
+        return
+    marks = [m for m in metafunc.definition.iter_markers("parametrize") if "bucket" in str(m.args[0])]
+    if not marks:
+        buckets = metafunc.config.stash[CERTIFICATION].contract.promises.buckets
+        metafunc.parametrize("bucket", buckets, ids=[b.name for b in buckets])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    certification = node.config.stash.get(CERTIFICATION, None)
+    if certification is not None:
+        node.workerinput["natsproof"] = {
+            "folder": str(certification.folder.path),
+            "seed": certification.options.seed,
+        }
+
+
+# -- fixtures
+
+
+def _certification(request: pytest.FixtureRequest) -> Certification:
+    return request.config.stash[CERTIFICATION]
+
+
+@pytest.fixture(scope="session")
+def contract(request: pytest.FixtureRequest) -> Contract:
+    """The manifests under test."""
+    if CERTIFICATION not in request.config.stash:
+        return activate(request.config).contract
+    return _certification(request).contract
+
+
+@pytest.fixture
+def certify(request: pytest.FixtureRequest) -> Certify:
+    """Runs trials and demands verdicts; see natsproof.certify."""
+    return _certification(request).fixture(request.node)
+
+
+@pytest.fixture
+def cluster(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A platform that is up, for this test alone (kind, context: the session's)."""
+    certification = _certification(request)
+    evidence = certification.folder.path / "attachments" / nodeid_of(request.node).replace("/", "-")
+    with certification.session().cluster(evidence) as running:
+        yield running
+
+
+# -- outcomes
+
+
+def pytest_report_teststatus(report: pytest.CollectReport | pytest.TestReport) -> Any:
+    said = dict(getattr(report, "user_properties", ())).get(PROPERTY)
+    if said is None or (report.when == "teardown" and report.passed):
+        return None
+    if report.when == "teardown":
+        return None
+    return {
+        "HOLDS": ("passed", ".", ("HOLDS", {"green": True})),
+        "BROKEN": ("failed", "F", ("BROKEN", {"red": True})),
+        "UNKNOWN": ("unknown", "U", ("UNKNOWN", {"yellow": True})),
+        "NOT PROMISED": ("not promised", "s", ("NOT PROMISED", {"yellow": True})),
+    }.get(str(said))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    from natsproof.run_end import end_run
+
+    certification = session.config.stash.get(CERTIFICATION, None)
+    if certification is None:
+        return
+    certification.close()
+    if hasattr(session.config, "workerinput") or session.config.getoption("collectonly"):
+        return
+    end_run(session, certification)
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    from natsproof.terminal import header
+
+    certification = config.stash.get(CERTIFICATION, None)
+    return header(certification.facts) if certification else []
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    from natsproof.terminal import summary
+
+    certification = config.stash.get(CERTIFICATION, None)
+    if certification is None or certification.run is None:
+        return
+    for line, style in summary(certification.run, certification.folder.path, certification.end_notes):
+        terminalreporter.write_line(line, **style)
+
+
+def _end_on_sigterm(config: pytest.Config, certification: Certification) -> None:
+    """SIGTERM ends a run as Ctrl-C does: faults are healed, the report says `interrupted`."""
+
+    def handle(number: int, frame: object) -> None:
+        certification.interrupted_by = signal.Signals(number).name
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGTERM, handle)
+
+    def put_back() -> None:
+        signal.signal(signal.SIGTERM, before)
+
+    config.add_cleanup(put_back)

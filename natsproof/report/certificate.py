@@ -1,0 +1,163 @@
+"""certificate.json: what a release manager signs. Its schema is `certificate.schema.json` beside this."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from natsproof.report.record import Claim, NotTested, Run
+from natsproof.verdict import Status
+
+SCHEMA = "natsproof.certificate/1"
+CERTIFICATE, ATTESTATION = "certificate.json", "attestation.intoto.json"
+#: Files made from the others; all else in a run's folder is evidence.
+DOCUMENTS = ("report.html", "junit.xml", "summary.md", "results.sarif", "metrics.prom")
+#: Counts of evidence that a bound can be put on, the first present is used.
+TRIED = ("acknowledged", "acknowledged_puts", "operations", "checked")
+
+
+def schema() -> dict[str, Any]:
+    """The published JSON schema of the certificate."""
+    text = files("natsproof.report").joinpath("certificate.schema.json").read_text()
+    return dict(json.loads(text))
+
+
+def bound(claim: Claim) -> tuple[str, int, float] | None:
+    """What HOLDS rests on: (counted what, N, 3/N), the 95 % upper bound for the rate of violations when
+    none was seen in N. None where nothing was counted or the claim does not hold."""
+    if claim.status is not Status.HOLDS:
+        return None
+    for name in TRIED:
+        count = claim.evidence.get(name)
+        if isinstance(count, int) and not isinstance(count, bool) and count > 0:
+            return name, count, 3 / count
+    return None
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def evidence_files(folder: Path) -> Iterator[Path]:
+    """Every file a verdict rests on, sorted; generated documents, drafts and links are none."""
+    generated = {*DOCUMENTS, CERTIFICATE, ATTESTATION}
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        if not path.is_file() or path.is_symlink() or path.name.startswith("."):
+            continue
+        if relative.parts[0] != "work" and str(relative) not in generated:
+            yield path
+
+
+def digests(folder: Path, paths: Iterable[Path]) -> list[dict[str, Any]]:
+    return [
+        {"path": p.relative_to(folder).as_posix(), "bytes": p.stat().st_size, "sha256": sha256(p)}
+        for p in paths
+    ]
+
+
+def certificate(folder: Path, run: Run) -> dict[str, Any]:
+    """The certificate of a run whose other documents are written already."""
+    head = run.header
+    return {
+        "schema": SCHEMA,
+        "title": run.title.value,
+        "state": run.state,
+        "interrupted_by": head.get("interrupted_by", ""),
+        "exit_code": run.exit_code,
+        "run": {
+            name: head.get(name, "")
+            for name in (
+                "started_at",
+                "ended_at",
+                "seed",
+                "depth",
+                "cluster",
+                "isolation",
+                "command",
+                "rejudged",
+            )
+        },
+        "contract": {
+            "digest": head.get("contract_digest", ""),
+            "manifests": head.get("manifests", []),
+            "image": head.get("image", ""),
+        },
+        "software": {
+            "natsproof": head.get("natsproof", ""),
+            "commit": head.get("commit", ""),
+            "server": head.get("server", {}),
+            "cli": head.get("cli", {}),
+        },
+        "host": head.get("host", {}),
+        "differences": _differences(run),
+        "durability": grades(run.claims, run.not_tested),
+        "capacity": capacity(run.claims),
+        "counts": counts(run),
+        "claims": [_claim(claim) for claim in run.claims],
+        "not_tested": [
+            {"name": n.nodeid, "sentence": n.sentence, "reason": n.reason, "promised": n.promised}
+            for n in run.not_tested
+        ],
+        "never_judged": list(run.never_judged),
+        "left_out": list(run.left_out),
+        "problems": list(run.problems),
+        "trials": [
+            {key: trial.get(key) for key in ("name", "digest", "seed", "state", "operations", "took_s")}
+            for trial in run.trials.values()
+        ],
+        "evidence": digests(folder, evidence_files(folder)),
+        "documents": digests(folder, (folder / name for name in DOCUMENTS if (folder / name).is_file())),
+    }
+
+
+def counts(run: Run) -> dict[str, int]:
+    return {
+        **{status.value: len(run.of(status)) for status in Status},
+        "not_tested": len(run.not_tested),
+        "never_judged": len(run.never_judged),
+        "left_out": len(run.left_out),
+    }
+
+
+def grades(claims: Iterable[Claim], not_tested: Iterable[NotTested]) -> dict[str, str]:
+    """The worst verdict of each grade of durability; `not tested` where no claim of it was judged."""
+    rank = {"not tested": 0, "HOLDS": 1, "UNKNOWN": 2, "BROKEN": 3}
+    found: dict[str, str] = {}
+    pairs = [(n.grade, "not tested") for n in not_tested] + [(c.grade, c.status.value) for c in claims]
+    for grade, said in pairs:
+        if grade and rank[said] >= rank[found.get(grade, "not tested")]:
+            found[grade] = said
+    return found
+
+
+def capacity(claims: Iterable[Claim]) -> dict[str, int | float | str]:
+    """Rates that claims measured, by the name they were measured under."""
+    return {
+        name: value
+        for claim in claims
+        for name, value in claim.evidence.items()
+        if name.endswith(("_hz", "_per_s")) or name.startswith("capacity")
+    }
+
+
+def _claim(claim: Claim) -> dict[str, Any]:
+    data = claim.as_json()
+    found = bound(claim)
+    data["bound_95"] = None if found is None else {"counted": found[0], "n": found[1], "rate": found[2]}
+    return data
+
+
+def _differences(run: Run) -> list[str]:
+    """Where the cluster ran something else than the manifests say, as clusters declared it."""
+    found: dict[str, None] = {}
+    for trial in run.trials.values():
+        cluster = trial.get("cluster")
+        if isinstance(cluster, Mapping):
+            found.update(dict.fromkeys(str(text) for text in cluster.get("differences", ())))
+    return list(found)
