@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from natsproof.history import ABSENT, History, Kind, Outcome
+from natsproof.history import ABSENT, NONE, History, Kind, Outcome
 
 PUTS = (Kind.PUT, Kind.CREATE, Kind.UPDATE)
 DELETES = (Kind.DELETE, Kind.PURGE)
@@ -21,7 +21,8 @@ def linearizable(history: History) -> bool:
     ops = history.operations
     rows = [i for i in range(len(ops)) if ops.outcome[i] == Outcome.OK or _write(ops.kind[i])]
     rows = [i for i in rows if not (ops.outcome[i] == Outcome.FAILED)]
-    seen = {int(ops.value[i]): int(ops.revision[i]) for i in rows if not _write(ops.kind[i])}
+    reads = [i for i in rows if not _write(ops.kind[i]) and ops.revision[i] >= 0]
+    seen = {int(ops.value[i]): int(ops.revision[i]) for i in reads}
     ttl_s = history.meta["buckets"]["b"].get("ttl_s")
     early_ns = 50_000_000
 
@@ -41,7 +42,7 @@ def linearizable(history: History) -> bool:
         if not _write(kind):
             if value != ops.value[row]:
                 return None
-            return state if value == ABSENT or last == ops.revision[row] else None
+            return state if value == ABSENT or ops.revision[row] in (last, NONE) else None
         if revision != UNSEEN and revision <= top:
             return None
         if kind == Kind.CREATE and value != ABSENT:
