@@ -7,6 +7,7 @@ from typing import Any
 
 from natsproof import units
 from natsproof.contract import model
+from natsproof.contract.model import Place
 from natsproof.contract.problems import Problems, closest
 from natsproof.contract.reading import integer, items, places, plain, strings, text, text_map
 from natsproof.contract.yaml_source import Node
@@ -104,7 +105,8 @@ def _container(node: Node, problems: Problems) -> model.Container:
             image_pull_policy=("imagePullPolicy",),
             working_dir=("workingDir",),
             security_context=("securityContext",),
-        ),
+        )
+        | _element_places(node),
         name=text(node, "name") or "",
         image=text(node, "image") or "",
         command=strings(node.get("command")),
@@ -122,6 +124,15 @@ def _container(node: Node, problems: Problems) -> model.Container:
         working_dir=text(node, "workingDir"),
         security_context=plain(node, "securityContext") or {},
     )
+
+
+def _element_places(node: Node) -> dict[str, Place]:
+    """`args.0` and so on: where the text of each word of command and args begins."""
+    return {
+        f"{key}.{number}": item.text or item.place
+        for key in ("command", "args")
+        for number, item in enumerate(items(node.get(key)))
+    }
 
 
 def _check_lifecycle(node: Node, problems: Problems) -> None:
