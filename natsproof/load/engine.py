@@ -113,6 +113,20 @@ class Engine:
         finally:
             alarm.close()
 
+    async def saturate(self, in_flight: int, until_ns: Callable[[], int]) -> None:
+        """Closed loop: `in_flight` clients, each starts its next operation when the last is answered.
+
+        For comparison with closed-loop tools; latencies then count from the send.
+        """
+
+        async def client() -> None:
+            while now_ns() < until_ns():
+                self.progress.due += 1
+                self.progress.started += 1
+                await self._one(self._choose(), now_ns())
+
+        await asyncio.gather(*(client() for _ in range(in_flight)))
+
     def set_rate(self, rate_hz: float, at_ns: int | None = None) -> None:
         """Change the offered rate; what is due already is started first, at the old rate."""
         at_ns = now_ns() if at_ns is None else at_ns

@@ -1,6 +1,7 @@
 """Messages between a generator process and the process that steers it, over one socket pair.
 
-Down (one JSON value a line): {"rate_hz": 500, "at_ns": ..., "weights": [...]}, {"stop": true}.
+Down (one JSON value a line): {"rate_hz": 500, "at_ns": ..., "weights": [...]},
+{"saturate": 64} (closed loop of so many clients), {"stop": true}.
 Up (frames: one byte of type, four of length, the content): R ready, S samples, E the end's summary.
 """
 

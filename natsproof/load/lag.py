@@ -34,8 +34,8 @@ class Lag:
             )
         if self.p99_s > self.limit_s:
             return (
-                f"the generator fell behind its schedule: 1 % of operations started {self.p99_s * 1e3:.1f} ms "
-                f"late or later, allowed are {self.limit_s * 1e3:.1f} ms; use more workers or a lower rate"
+                f"the generator fell behind its schedule: 1 % of operations started {self.p99_s * 1e3:.1f} "
+                f"ms late or later, allowed are {self.limit_s * 1e3:.1f} ms; use more workers or a lower rate"
             )
         return ""
 

@@ -114,6 +114,11 @@ class Generator:
         self._near.settimeout(5.0)
         self._near.sendall(orjson.dumps(command) + b"\n")
 
+    def saturate(self, in_flight: int) -> None:
+        """Closed loop of `in_flight` clients until `stop`."""
+        self._near.settimeout(5.0)
+        self._near.sendall(orjson.dumps({"saturate": in_flight}) + b"\n")
+
     def stop(self) -> None:
         with suppress(OSError):
             self._near.sendall(b'{"stop":true}\n')
