@@ -1,4 +1,5 @@
-"""Environment variables: set where used, used where set, and read as what they are."""
+"""Environment variables: used where set, and read as what they are. (One that is used and not set is refused
+by the loader already, as nats-server would.)"""
 
 from __future__ import annotations
 
@@ -22,22 +23,6 @@ _KNOWN = re.compile(
     r"GO(?:MEMLIMIT|MAXPROCS|GC|DEBUG|TRACEBACK)|HOME|TZ|TMPDIR|PATH|NATS_(?:URL|USER|PASSWORD|TOKEN|CREDS"
     r"|NKEY|CERT|KEY|CA|TIMEOUT|CONTEXT|COLOR)|XDG_CONFIG_HOME|NO_COLOR"
 )
-
-
-@rule(_PROMISE)
-def every_variable_of_the_configuration_is_set(contract: Contract) -> Verdict:
-    """Each $VAR in nats.conf is in the container's environment: else the server exits at start."""
-    have = {env.name for env in contract.server_container.env}
-    wrong = [
-        at(
-            place,
-            f"nats.conf uses ${name}, which container {contract.server_container.name} does not set. Add it"
-            " to env",
-        )
-        for name, place in contract.config.variables.items()
-        if name not in have
-    ]
-    return judged(wrong, f"{len(contract.config.variables)} variables of nats.conf are set")
 
 
 @rule(_PROMISE)
@@ -126,7 +111,6 @@ def _known_value(env: EnvVar, contract: Contract) -> str | None:
 
 
 RULES: tuple[Rule, ...] = (
-    every_variable_of_the_configuration_is_set,
     every_environment_variable_is_used,
     no_variable_is_taken_literally,
     every_variable_is_read_as_text,

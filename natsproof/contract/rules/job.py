@@ -6,7 +6,7 @@ import re
 from urllib.parse import urlsplit
 
 from natsproof.contract.model import Container, Contract
-from natsproof.contract.rules.network import pod_of_host
+from natsproof.contract.rules.network import pod_of_host, target_of
 from natsproof.contract.rules.rule import Rule, at, judged, rule
 from natsproof.contract.rules.shell import Line, lines_of, script_of, shell_flags
 from natsproof.verdict import Exhibit, Verdict, unknown
@@ -91,8 +91,7 @@ def the_job_checks_what_the_servers_have(contract: Contract) -> Verdict:
     found = _script(contract)
     if found is None:
         return _no_script()
-    container, lines = found
-    checked = _read_back(lines)
+    checked = _read_back(found[1])
     buckets = contract.job_buckets
     if not buckets:
         return unknown("the Job creates no bucket: see the_job_creates_every_promised_bucket")
@@ -237,7 +236,7 @@ def _reaches(url: str, contract: Contract) -> bool:
             continue
         if rest and rest != home and not f"{rest}.".startswith(f"{home}.svc."):
             continue
-        return any(one.port == port for one in service.ports)
+        return any(one.port == port and target_of(one, contract) == client for one in service.ports)
     return False
 
 

@@ -61,7 +61,8 @@ def resolve_port(port: int | str | None, container: Container) -> int | None:
     return int(port) if port.isdigit() else None
 
 
-def _target(port: ServicePort, contract: Contract) -> int | None:
+def target_of(port: ServicePort, contract: Contract) -> int | None:
+    """The number of the port of the pod that a Service port leads to; None where the name does not exist."""
     return resolve_port(
         port.port if port.target_port is None else port.target_port, contract.server_container
     )
@@ -69,8 +70,7 @@ def _target(port: ServicePort, contract: Contract) -> int | None:
 
 @rule(_FORMING)
 def the_governing_service_exists(contract: Contract) -> Verdict:
-    """The Service named by the StatefulSet's serviceName is among the manifests, so each pod has a name of
-    its own."""
+    """The Service named by serviceName is among the manifests, so each pod has a name of its own."""
     stateful = contract.statefulset
     wrong = []
     if contract.governing_service is None:
@@ -178,8 +178,7 @@ def every_route_names_a_server(contract: Contract) -> Verdict:
 
 @rule(_FORMING)
 def every_server_has_a_route(contract: Contract) -> Verdict:
-    """Each replica is named by exactly one route: their number is the number of peers that a first boot waits
-    for."""
+    """Each replica is named by exactly one route: a first boot waits for as many peers as routes."""
     counted = Counter(
         pod_of_host(match["host"], contract) for r in contract.config.routes if (match := _ROUTE.fullmatch(r))
     )
@@ -197,29 +196,32 @@ def every_server_has_a_route(contract: Contract) -> Verdict:
 
 
 @rule(_CLIENTS)
-def the_client_service_selects_the_servers(contract: Contract) -> Verdict:
-    """The Service for clients matches the labels of the servers' pods."""
+def a_service_for_clients_selects_the_servers(contract: Contract) -> Verdict:
+    """Besides the governing Service there is one for clients that selects the servers' pods."""
     service = contract.client_service
-    if service is None:
-        return judged([at(contract.statefulset.place, "no Service offers the client port; add one")], "")
-    return judged(_selection(service, contract), f"Service {service.name} selects the servers")
+    if service is not None and service is not contract.governing_service:
+        return judged([], f"Service {service.name} selects the servers")
+    others = [s for s in contract.services if s is not contract.governing_service]
+    if others:
+        text = f"Service {others[0].name} selects {dict(others[0].selector)}"
+        place = others[0].at("selector")
+    else:
+        text, place = "there is no Service besides the governing one", contract.statefulset.place
+    labels = dict(contract.statefulset.template.labels)
+    text += f": clients reach no server. Add a Service with a cluster address that selects {labels}"
+    return judged([at(place, text)], "")
 
 
 @rule(_CLIENTS)
 def the_client_service_has_an_address_of_its_own(contract: Contract) -> Verdict:
     """The Service for clients has one stable cluster address and is not the governing Service."""
     service = contract.client_service
-    if service is None:
-        return unknown("there is no client Service: see the_client_service_selects_the_servers")
+    if service is None or service is contract.governing_service:
+        return unknown("there is no client Service: see a_service_for_clients_selects_the_servers")
     wrong = []
     if service.headless:
-        wrong.append(
-            at(
-                service.at("headless"),
-                f"Service {service.name} is headless: clients get the addresses of pods, which change."
-                " Remove clusterIP",
-            )
-        )
+        text = f"Service {service.name} is headless: clients get addresses of pods, which change"
+        wrong.append(at(service.at("headless"), f"{text}. Remove clusterIP: None"))
     return judged(wrong, f"Service {service.name} has a cluster address")
 
 
@@ -234,7 +236,7 @@ def every_service_port_leads_to_a_listener(contract: Contract) -> Verdict:
             continue
         for port in service.ports:
             checked += 1
-            target = _target(port, contract)
+            target = target_of(port, contract)
             if target not in listening:
                 wrong.append(
                     at(
@@ -253,7 +255,7 @@ def the_client_service_offers_the_client_port(contract: Contract) -> Verdict:
     """The Service for clients offers the server's client port under the same number."""
     service = contract.client_service
     if service is None:
-        return unknown("there is no client Service: see the_client_service_selects_the_servers")
+        return unknown("there is no client Service: see a_service_for_clients_selects_the_servers")
     client = contract.config.port or 4222
     wrong = []
     if not any(port.port == client for port in service.ports):
@@ -301,7 +303,7 @@ RULES: tuple[Rule, ...] = (
     the_governing_service_selects_the_servers,
     every_route_names_a_server,
     every_server_has_a_route,
-    the_client_service_selects_the_servers,
+    a_service_for_clients_selects_the_servers,
     the_client_service_has_an_address_of_its_own,
     every_service_port_leads_to_a_listener,
     the_client_service_offers_the_client_port,
