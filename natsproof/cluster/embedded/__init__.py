@@ -1,0 +1,28 @@
+"""The embedded cluster: real nats-servers that run the manifests, no Kubernetes, ready in a second.
+
+enter_universe()                       once, early, single-threaded (the pytest plugin does it)
+with up(embedded(contract, workdir)):  ...
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from natsproof.cluster.binaries import Binaries, for_image
+from natsproof.cluster.embedded.cluster import EmbeddedCluster, NamespacedCluster
+from natsproof.cluster.embedded.universe import Isolation, Universe, enter_universe, universe
+from natsproof.contract.model import Contract
+from natsproof.errors import NotAvailableHere
+
+__all__ = ["EmbeddedCluster", "Isolation", "Universe", "embedded", "enter_universe", "universe"]
+
+
+def embedded(contract: Contract, workdir: Path, *, binaries: Binaries | None = None) -> EmbeddedCluster:
+    """A cluster with the capabilities that this process has; not started yet.
+
+    Raises ClusterError if no nats-server of the image's version can be had.
+    """
+    programs = binaries or for_image(contract.server_container.image)
+    if universe().isolation is Isolation.LOOPBACK:
+        raise NotAvailableHere(f"the loopback fallback is not built yet ({universe().why})")
+    return NamespacedCluster(contract, workdir, programs)

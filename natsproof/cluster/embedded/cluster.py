@@ -1,0 +1,321 @@
+"""EmbeddedCluster: the manifests on this machine. Which capabilities a cluster has is its class."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import platform
+import shutil
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from natsproof.cluster import JobResult, PodEvent, Server
+from natsproof.cluster.binaries import Binaries
+from natsproof.cluster.embedded.controller import ControlPlane
+from natsproof.cluster.embedded.differences import differences
+from natsproof.cluster.embedded.kubelet import ContainerState
+from natsproof.cluster.embedded.probes import port_of
+from natsproof.cluster.embedded.runtime import NamespaceRuntime, Runtime
+from natsproof.cluster.embedded.universe import (
+    CLIENTS,
+    Isolation,
+    drop_from_clients,
+    pass_from_clients,
+    universe,
+)
+from natsproof.contract.model import Contract
+from natsproof.errors import ClusterError, DeadlineExceeded, UsageError
+
+UP_LIMIT_S = 120.0
+VERB_LIMIT_S = 30.0
+
+
+class EmbeddedCluster:
+    """Killable, Stoppable, Pausable, VolumeAccess, Scalable. Make it with `embedded(...)`.
+
+    `workdir` keeps logs/, volumes/ and pods/ after `down`; it is the caller's to delete.
+    """
+
+    kind = "embedded"
+    volumes = "directory"
+
+    def __init__(self, contract: Contract, workdir: Path, binaries: Binaries) -> None:
+        self.contract = contract
+        self.workdir = workdir.resolve()
+        self.binaries = binaries
+        self._plane: ControlPlane | None = None
+        self._runtime: Runtime | None = None
+        self._last_job: JobResult | None = None
+
+    def up(self, *, within_s: float = UP_LIMIT_S) -> None:
+        """Until every pod is Ready and the Job complete. Raises ClusterError with events and log lines."""
+        self.begin()
+        try:
+            self.wait_ready(within_s=within_s)
+        except BaseException:
+            self.down()
+            raise
+
+    def begin(self) -> None:
+        """Apply the manifests and return at once; `wait_ready` waits. For who measures the first write."""
+        if self._plane:
+            raise UsageError("this cluster is up already")
+        self.workdir.mkdir(parents=True, exist_ok=True)
+        self._runtime = self._make_runtime()
+        programs = {"nats-server": self.binaries.server.path, "nats": self.binaries.cli.path}
+        self._plane = ControlPlane(self.contract, self._runtime, programs, self.workdir)
+        self._plane.begin()
+
+    def wait_ready(self, *, within_s: float = UP_LIMIT_S) -> None:
+        plane = self._running()
+        try:
+            plane.call(plane.all_ready(), within_s)
+        except DeadlineExceeded:
+            not_ready = [name for name, pod in plane.pods.items() if not pod.ready]
+            missing = plane.replicas - len(plane.pods)
+            waiting = ", ".join(not_ready) or "no pod"
+            job = "" if plane.job is None or plane.job.done else "; the set-up Job is not complete"
+            more = f"; {missing} pods were not created yet (ordered start)" if missing > 0 else ""
+            raise ClusterError(
+                f"the platform did not come up within {within_s:g} s: not Ready: {waiting}{more}{job}\n"
+                f"{self._evidence()}"
+            ) from None
+        except ClusterError as problem:
+            raise ClusterError(f"{problem}\n{self._evidence()}") from problem
+
+    def down(self) -> None:
+        plane, runtime = self._plane, self._runtime
+        if plane:
+            self._last_job = plane.job.result if plane.job else None
+            plane.end()
+        if runtime:
+            runtime.close()
+            self._runtime = None
+        shutil.rmtree(self.workdir / "stage", ignore_errors=True)
+
+    @property
+    def servers(self) -> tuple[Server, ...]:
+        """The StatefulSet's pods by ordinal, running or not."""
+        plane = self._running()
+        port = self.contract.config.port or 4222
+        monitor = self.contract.config.http_port or port_of(self.contract.server_container, "monitor")
+        pods = sorted(plane.pods.values(), key=lambda pod: pod.identity.ordinal)
+        return tuple(
+            Server(
+                pod.name,
+                pod.identity.ordinal,
+                f"nats://{pod.identity.ip}:{port}",
+                f"http://{pod.identity.ip}:{monitor}",
+            )
+            for pod in pods
+        )
+
+    @property
+    def job(self) -> JobResult | None:
+        plane = self._plane
+        return plane.job.result if plane and plane.job else self._last_job
+
+    def ready(self, server: str) -> bool:
+        return self._running().pod(server).ready
+
+    def running(self, server: str) -> bool:
+        return self._main(server).alive
+
+    def pid(self, server: str) -> int | None:
+        """The server's process as this process sees it (for RSS, /proc); None while it is down."""
+        state = self._main(server)
+        return state.process.pid if state.process and state.alive else None
+
+    def restarts(self, server: str) -> int:
+        """How often the kubelet restarted it by itself: crashes and failed liveness probes."""
+        return self._main(server).restarts
+
+    def monitor(self, server: str, path: str, *, timeout_s: float = 2.0) -> Any:
+        """Over the node's own link, which a partition of the clients does not cut."""
+        assert self._runtime is not None
+        where = next((s for s in self.servers if s.name == server), None)
+        if where is None:
+            raise UsageError(f"no server {server!r}")
+        host, _, port = where.monitor_url.removeprefix("http://").partition(":")
+        source = (self._runtime.node_address, 0)
+        connection = http.client.HTTPConnection(host, int(port), timeout=timeout_s, source_address=source)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            body = answer.read()
+            if answer.status != 200:
+                raise ClusterError(f"{server}{path}: HTTP status {answer.status}: {body[:300].decode()}")
+            return json.loads(body)
+        except (OSError, http.client.HTTPException, ValueError) as problem:
+            raise ClusterError(f"{server}{path}: {problem or type(problem).__name__}") from problem
+        finally:
+            connection.close()
+
+    def log(self, server: str) -> str:
+        path = self.workdir / "logs" / f"{server}.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def events(self) -> Sequence[PodEvent]:
+        return tuple(self._plane.node.events) if self._plane else ()
+
+    def describe(self) -> Mapping[str, Any]:
+        here = universe()
+        programs = {b.name: {k: str(v) for k, v in asdict(b).items()} for b in self._both()}
+        return {
+            "kind": self.kind,
+            "isolation": here.isolation.value,
+            "isolation_why": here.why,
+            "binaries": programs,
+            "images": sorted({c.image for c in self.contract.statefulset.template.containers}),
+            "volumes": self.volumes,
+            "host": {"kernel": platform.release(), "machine": platform.machine(), "cpus": os.cpu_count()},
+            "differences": differences(self.contract, self.binaries, here.isolation, self.volumes),
+        }
+
+    def kill(self, server: str) -> None:
+        plane = self._running()
+        plane.call(plane.kill(server), VERB_LIMIT_S)
+
+    def start(self, server: str) -> None:
+        """Start a killed or stopped server; returns when its process runs. No effect on a running one."""
+        plane = self._running()
+        plane.call(plane.start(server), VERB_LIMIT_S)
+
+    def stop(self, server: str) -> None:
+        plane = self._running()
+        grace_s = self.contract.statefulset.template.termination_grace_period_s
+        plane.call(plane.stop(server), grace_s + VERB_LIMIT_S)
+
+    def pause(self, server: str) -> None:
+        self._signal_all(server, signal.SIGSTOP)
+
+    def resume(self, server: str) -> None:
+        self._signal_all(server, signal.SIGCONT)
+
+    def scale(self, replicas: int) -> None:
+        """Returns when all pods that are wanted are Ready (or created, where the policy is Parallel)."""
+        plane = self._running()
+        grace_s = self.contract.statefulset.template.termination_grace_period_s
+        surplus = max(0, len(plane.pods) - replicas)
+        plane.call(plane.scale(replicas), UP_LIMIT_S + surplus * (grace_s + VERB_LIMIT_S))
+
+    def volume_path(self, server: str) -> Path:
+        """The folder of the claim that holds the server's store. Not a moment's picture while it runs."""
+        return self._running().claim_folder(self._store_claim(), server)
+
+    def wipe_volume(self, server: str) -> None:
+        """Empty the volume. Raises UsageError while the server runs."""
+        if self.running(server):
+            raise UsageError(f"{server} runs; kill or stop it before wiping its volume")
+        for path in self.volume_path(server).iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        self._running().node.record(server, "volume-lost", "wiped")
+
+    def _make_runtime(self) -> Runtime:
+        return NamespaceRuntime(self.workdir)
+
+    def _store_claim(self) -> str:
+        """The claim mounted nearest above store_dir."""
+        store = self.contract.config.store_dir or "/"
+        claims = {claim.name for claim in self.contract.statefulset.claims}
+        above = [
+            mount
+            for mount in self.contract.server_container.mounts
+            if mount.name in claims and Path(store).is_relative_to(mount.mount_path)
+        ]
+        if not above:
+            raise ClusterError(f"store_dir {store!r} is on no claim: the server's data is not on a volume")
+        return max(above, key=lambda mount: len(mount.mount_path)).name
+
+    def _running(self) -> ControlPlane:
+        if self._plane is None:
+            raise ClusterError("this cluster is down; call up() first")
+        return self._plane
+
+    def _main(self, server: str) -> ContainerState:
+        return self._running().pod(server).main(self.contract.server_container.name)
+
+    def _signal_all(self, server: str, number: int) -> None:
+        state = self._main(server)
+        if state.process is None or not state.alive:
+            raise ClusterError(f"{server} does not run; there is nothing to pause or resume")
+        state.process.signal_all(number)
+        what = "paused" if number == signal.SIGSTOP else "resumed"
+        self._running().node.record(server, what)
+
+    def _both(self) -> tuple[Any, Any]:
+        return self.binaries.server, self.binaries.cli
+
+    def _evidence(self) -> str:
+        events = [f"  {e.pod}: {e.what} {e.detail}".rstrip() for e in self.events()]
+        lines = ["events (last 30):", *events[-30:]]
+        for name in self._running().pods:
+            lines += [f"{name}, last lines of {self.workdir / 'logs' / name}.log:"]
+            lines += [f"  {line}" for line in self.log(name).splitlines()[-8:]]
+        if (job := self.job) and not job.complete:
+            lines += ["set-up Job:", *(f"  {line}" for line in job.log.splitlines()[-15:])]
+        return "\n".join(lines)
+
+
+class NamespacedCluster(EmbeddedCluster):
+    """In namespaces of its own: Partitionable too."""
+
+    def __init__(self, contract: Contract, workdir: Path, binaries: Binaries) -> None:
+        super().__init__(contract, workdir, binaries)
+        self._cuts: set[tuple[str, str]] = set()
+
+    def partition(self, *groups: Sequence[str]) -> None:
+        """Packets between servers of different groups are lost, both ways; `"clients"` is this process."""
+        for number, group in enumerate(groups):
+            for other in (name for rest in groups[number + 1 :] for name in rest):
+                for one in group:
+                    self.cut(one, other)
+                    self.cut(other, one)
+
+    def cut(self, source: str, target: str) -> None:
+        """What `source` sends to `target` is lost until `heal`; the other direction passes."""
+        self._apply(source, target, lost=True)
+        self._cuts.add((source, target))
+        self._running().node.record(source, "cut", f"to {target}")
+
+    def heal(self) -> None:
+        for source, target in sorted(self._cuts):
+            self._apply(source, target, lost=False)
+            self._running().node.record(source, "healed", f"to {target}")
+        self._cuts.clear()
+
+    def start(self, server: str) -> None:
+        """A new pod of a partitioned server is cut off as the old one was."""
+        super().start(server)
+        for source, target in self._cuts:
+            if server == source:
+                self._apply(source, target, lost=True)
+
+    def _apply(self, source: str, target: str, *, lost: bool) -> None:
+        runtime = self._runtime
+        assert isinstance(runtime, NamespaceRuntime)
+        address = CLIENTS if target == "clients" else self._running().pod(target).identity.ip
+        if source == "clients":
+            (drop_from_clients if lost else pass_from_clients)(address)
+            return
+        self._running().pod(source)
+        link = runtime.link(source)
+        if link is None:
+            if lost:
+                raise ClusterError(f"{source} has no network now; start it before cutting it off")
+            return
+        (link.drop_to if lost else link.pass_to)(address)
+
+
+def cluster_class() -> type[EmbeddedCluster]:
+    """What this process can run, by the universe it is in."""
+    if universe().isolation is Isolation.LOOPBACK:
+        return EmbeddedCluster
+    return NamespacedCluster

@@ -1,0 +1,219 @@
+"""The control plane of an embedded cluster: StatefulSet, endpoints, DNS, set-up Job, on a loop of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import uuid
+from collections.abc import Coroutine, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, TypeVar
+
+from natsproof.cluster.embedded import dns
+from natsproof.cluster.embedded.kubelet import Node, Pod
+from natsproof.cluster.embedded.podplan import CLUSTER_DOMAIN, PodIdentity
+from natsproof.cluster.embedded.runtime import Runtime
+from natsproof.cluster.embedded.setup_job import JobRun
+from natsproof.contract.model import Contract, StatefulSet
+from natsproof.errors import ClusterError, DeadlineExceeded, UsageError
+
+T = TypeVar("T")
+JOB_ADDRESS = 180  # pod number of the first attempt of the Job; servers are below
+
+
+class ControlPlane:
+    """Verbs are coroutines for `call`; the loop runs in a thread from `begin` to `end`."""
+
+    def __init__(self, contract: Contract, runtime: Runtime, programs: Mapping[str, Path], workdir: Path):
+        self.node = Node(contract, runtime, programs, workdir)
+        self.replicas = contract.statefulset.replicas
+        self.pods: dict[str, Pod] = {}
+        self.job: JobRun | None = None
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="natsproof-kubelet", daemon=True)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.failure: BaseException | None = None
+
+    @property
+    def contract(self) -> Contract:
+        return self.node.contract
+
+    @property
+    def statefulset(self) -> StatefulSet:
+        return self.contract.statefulset
+
+    def call(self, verb: Coroutine[Any, Any, T], limit_s: float) -> T:
+        """Run a verb from another thread. Raises DeadlineExceeded."""
+        if not self._thread.is_alive():
+            verb.close()
+            raise ClusterError("this cluster is down; call up() first")
+        future: Future[T] = asyncio.run_coroutine_threadsafe(verb, self._loop)
+        try:
+            return future.result(limit_s)
+        except TimeoutError as late:
+            future.cancel()
+            what = getattr(verb, "__name__", "the verb")
+            raise DeadlineExceeded(f"{what} took longer than {limit_s:g} s") from late
+
+    def begin(self) -> None:
+        """Apply all manifests at once, as `kubectl apply -k` does; returns when DNS answers."""
+        (self.node.workdir / "logs").mkdir(parents=True, exist_ok=True)
+        self._thread.start()
+        self.call(self._begin(), 30)
+
+    def end(self) -> None:
+        """End every process and the loop. Idempotent."""
+        if self._thread.is_alive():
+            try:
+                self.call(self._end(), 60)
+            finally:
+                self._loop.call_soon_threadsafe(self._loop.stop)
+                self._thread.join(10)
+        if not self._loop.is_running() and not self._loop.is_closed():
+            self._loop.close()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    async def _begin(self) -> None:
+        def protocol() -> dns.DnsServer:
+            return dns.DnsServer(self.lookup)
+
+        await self._loop.create_datagram_endpoint(protocol, local_addr=(self.node.runtime.nameserver, 53))
+        self._spawn(self._create_all(self.replicas))
+        if self.contract.job:
+            self.job = JobRun(self.node, self.contract.job, self._job_pod)
+            self._spawn(self.job.run())
+
+    async def _end(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        pods = [*self.pods.values(), *([self.job.pod] if self.job and self.job.pod else [])]
+        await asyncio.gather(*(pod.delete(grace_s=0) for pod in pods))
+        await self._loop.shutdown_default_executor()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._noticed)
+        return task
+
+    def _noticed(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (problem := task.exception()):
+            self.failure = problem
+            self.node.record("cluster", "internal-error", repr(problem))
+
+    async def _create_all(self, replicas: int) -> None:
+        """podManagementPolicy: all at once, or each when the one before is Ready."""
+        ordered = self.statefulset.pod_management_policy != "Parallel"
+        for ordinal in range(replicas):
+            name = f"{self.statefulset.name}-{ordinal}"
+            if name not in self.pods:
+                self.create(ordinal)
+            if ordered:
+                await self.node.wait_for(lambda n=name: n in self.pods and self.pods[n].ready)  # type: ignore[misc]
+
+    def create(self, ordinal: int) -> Pod:
+        """A new incarnation of a pod of the StatefulSet, on its old volume."""
+        desired, name = self.statefulset, f"{self.statefulset.name}-{ordinal}"
+        labels = {**desired.template.labels, "statefulset.kubernetes.io/pod-name": name}
+        labels["apps.kubernetes.io/pod-index"] = str(ordinal)
+        identity = self._identity(name, ordinal, labels, desired.service_name, ordinal)
+        pod = Pod(self.node, desired.template, identity, lambda claim: self.claim_folder(claim, name))
+        self.pods[name] = pod
+        pod.begin()
+        return pod
+
+    def claim_folder(self, claim: str, pod: str) -> Path:
+        """The folder that stands for a persistent volume. Raises ClusterError for an unknown claim."""
+        templates = [c.name for c in self.statefulset.claims]
+        if claim not in templates:
+            raise ClusterError(f"volume {claim!r} of {pod} is neither in the pod nor a claim template")
+        folder = self.node.workdir / "volumes" / f"{claim}-{pod}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _job_pod(self, attempt: int) -> Pod:
+        job = self.contract.job
+        assert job is not None
+        name = f"{job.name}-{attempt}"
+        labels = {**job.template.labels, "batch.kubernetes.io/job-name": job.name, "job-name": job.name}
+        return Pod(self.node, job.template, self._identity(name, JOB_ADDRESS + attempt % 50, labels, ""))
+
+    def _identity(
+        self, name: str, number: int, labels: Mapping[str, str], subdomain: str, ordinal: int = -1
+    ) -> PodIdentity:
+        return PodIdentity(
+            name=name,
+            namespace=self.contract.namespace,
+            uid=str(uuid.uuid4()),
+            ip=self.node.runtime.pod_address(number),
+            node=f"node-{max(ordinal, 0)}",
+            node_ip=self.node.runtime.node_address,
+            hostname=name,
+            subdomain=subdomain,
+            labels=labels,
+            ordinal=ordinal,
+        )
+
+    def lookup(self, name: str) -> list[str] | None:
+        """DNS as of now."""
+        endpoints = [
+            dns.Endpoint(p.identity.hostname, p.identity.subdomain, p.identity.ip, p.ready, p.identity.labels)
+            for p in [*self.pods.values(), *([self.job.pod] if self.job and self.job.pod else [])]
+            if not p.deleting
+        ]
+        return dns.resolve(
+            name,
+            self.contract.services,
+            endpoints,
+            namespace=self.contract.namespace,
+            domain=CLUSTER_DOMAIN,
+        )
+
+    def pod(self, name: str) -> Pod:
+        if name not in self.pods:
+            raise UsageError(f"no server {name!r}; there are: {', '.join(self.pods) or 'none'}")
+        return self.pods[name]
+
+    async def kill(self, name: str) -> None:
+        await self.pod(name).kill()
+
+    async def stop(self, name: str) -> None:
+        await self.pod(name).delete()
+
+    async def start(self, name: str) -> None:
+        """A killed server in its old pod, a stopped one in a new pod; until its process runs."""
+        pod = self.pod(name)
+        if pod.deleting:
+            pod = self.create(pod.identity.ordinal)
+        else:
+            pod.resume()
+        await self.node.wait_for(lambda: any(state.alive for state in pod.states.values()))
+
+    async def scale(self, replicas: int) -> None:
+        """Up by podManagementPolicy; down from the highest ordinal, gracefully, one by one."""
+        self.replicas = replicas
+        for ordinal in sorted((p.identity.ordinal for p in self.pods.values()), reverse=True):
+            if ordinal >= replicas:
+                name = f"{self.statefulset.name}-{ordinal}"
+                await self.pods[name].delete()
+                del self.pods[name]
+        await self._create_all(replicas)
+
+    async def all_ready(self) -> None:
+        def settled() -> bool:
+            job_over = self.job is None or self.job.done
+            failed = self.job is not None and self.job.done and not self.job.complete
+            ready = len(self.pods) >= self.replicas and all(pod.ready for pod in self.pods.values())
+            return bool(self.failure) or failed or (ready and job_over)
+
+        await self.node.wait_for(settled)
+        if self.failure:
+            raise ClusterError(f"the embedded cluster itself failed: {self.failure!r}") from self.failure
+        if self.job and not self.job.complete:
+            raise ClusterError("the set-up Job failed")

@@ -1,0 +1,101 @@
+"""What starts containers: in namespaces, or (loopback.py) as plain processes. Synchronous and thread-safe."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Protocol
+
+from natsproof.cluster.embedded import universe
+from natsproof.cluster.embedded.pid1 import Launch, Process, pid1
+
+
+class Running(Protocol):
+    """A process in a pod."""
+
+    exited: Future[int]  # exit code, negative for a signal
+    pid: int  # as seen from this process
+
+    @property
+    def alive(self) -> bool: ...
+    def signal(self, number: int) -> bool: ...
+    def signal_all(self, number: int) -> None: ...
+
+
+class Runtime(Protocol):
+    """Sandboxes are pods' networks and names; they outlive the containers in them."""
+
+    node_address: str  # where probes come from
+    nameserver: str
+    changes_user: bool  # runAsUser and fsGroup can be obeyed
+
+    def pod_address(self, number: int) -> str: ...
+    def sandbox(self, name: str, hostname: str, address: str) -> None: ...
+    def spawn(self, name: str, launch: Launch, log: Path) -> Running: ...
+    def execute(self, inside: Running, name: str, launch: Launch, log: Path) -> Running: ...
+    def remove(self, name: str) -> None: ...
+    def close(self) -> None: ...
+
+
+class NamespaceRuntime:
+    """Containers with file system, network, names and processes of their own. See universe.py."""
+
+    def __init__(self, workdir: Path) -> None:
+        self._here = universe.universe()
+        self._block = self._here.take_block(self)
+        universe.add_node_address(self._block)
+        self.node_address = self.nameserver = universe.node_address(self._block)
+        self.changes_user = self._here.isolation is universe.Isolation.NAMESPACES_ROOT
+        self._workdir = workdir
+        self._init = pid1()
+        self._links: dict[str, universe.PodLink] = {}
+        self._lock = threading.Lock()
+        self._processes: dict[str, list[Process]] = {}
+        self._stages = 0
+
+    def pod_address(self, number: int) -> str:
+        return f"{universe.NETWORK}.{self._block}.{10 + number}"
+
+    def link(self, name: str) -> universe.PodLink | None:
+        return self._links.get(name)
+
+    def sandbox(self, name: str, hostname: str, address: str) -> None:
+        """Raises ClusterError if the kernel refuses."""
+        network, control = self._init.sandbox(self._key(name), hostname)
+        with self._lock:
+            self._links[name] = universe.PodLink(network, control, address)
+
+    def spawn(self, name: str, launch: Launch, log: Path) -> Running:
+        with self._lock, log.open("ab") as output:
+            self._stages += 1
+            stage = self._workdir / "stage" / str(self._stages)
+            stage.mkdir(parents=True)
+            process = self._init.spawn(self._key(name), launch, stage=stage, output=output.fileno())
+            self._processes.setdefault(name, []).append(process)
+            return process
+
+    def execute(self, inside: Running, name: str, launch: Launch, log: Path) -> Running:
+        assert isinstance(inside, Process)
+        with log.open("ab") as output:
+            return self._init.execute(inside, launch, output=output.fileno())
+
+    def remove(self, name: str) -> None:
+        """Forget a pod's network and names, and end what a start that crossed this may have left."""
+        with self._lock:
+            link = self._links.pop(name, None)
+            if link:
+                link.close()
+                self._init.forget(self._key(name))
+            for process in self._processes.pop(name, []):
+                process.signal(signal.SIGKILL)
+
+    def close(self) -> None:
+        for name in list(self._links):
+            self.remove(name)
+        universe.remove_node_address(self._block)
+        self._here.free_block(self._block)
+
+    def _key(self, name: str) -> str:
+        return f"{self._block}/{name}"
