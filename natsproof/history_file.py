@@ -177,7 +177,8 @@ class _Reading:
             case "error":
                 self.errors[content["index"]] = content["text"]
             case "fault":
-                self.faults[content.pop("index")] = _injection(content)
+                index = content.pop("index")
+                self.faults[index] = _injection(content)
             case "mark":
                 self.marks[content["name"]] = int(content["at_ns"])
             case "observation":

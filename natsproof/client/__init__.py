@@ -7,7 +7,6 @@ It binds buckets and never creates one.
 
 from __future__ import annotations
 
-import asyncio
 from binascii import a2b_base64
 from typing import Any, NamedTuple
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 from urllib.parse import urlsplit
 
 import nats.errors
 from nats.aio.client import Client as NatsClient
 
-from natsproof.clock import Deadline, now_ns
+from natsproof.clock import Deadline
 from natsproof.cluster import Server
 from natsproof.errors import ClusterError
 from natsproof.history import NONE
@@ -19,14 +18,15 @@ from natsproof.recorder import Recorder
 CONNECT_TIMEOUT_S = 1
 RETRY_S = 0.1
 PING_EVERY_S = 1
-#: A connection that is down for longer is thrown away: nats-py's reconnecting task may have died.
-STUCK_AFTER_S = 8.0
 
 
 class Connection:
     """A connection to one of `servers`, in turn; discovered addresses are never used.
 
-    `index_of` gives the server's index in the history by its address. All waits are bounded.
+    nats-py's own reconnecting is switched off and a lost connection is replaced by a new one: nats-py
+    keeps what was written meanwhile and sends it after the reconnect, long after the caller gave up, and
+    two of its reconnects can run at once. `index_of` gives the server's index in the history by its
+    address. All waits are bounded.
     """
 
     def __init__(
@@ -42,8 +42,8 @@ class Connection:
         self._index_of = index_of
         self._turn = 0
         self._told: set[str] = set()
-        self._down_since_ns = now_ns()
         self._opening = asyncio.Lock()
+        self._opened = False
         self._closed = False
 
     async def open(self, within_s: float) -> None:
@@ -63,13 +63,13 @@ class Connection:
         """Whether it is connected now or becomes so in time. Nothing is sent."""
         deadline = Deadline.within(within_s)
         while not self.up and not self._closed:
-            never_opened = not self.nc.is_reconnecting
-            if never_opened or now_ns() - self._down_since_ns > STUCK_AFTER_S * 1e9:
-                await self._reopen(deadline)
+            async with self._opening:
+                if not self.up and not self._closed:
+                    await self._open_next(deadline)
             if not self.up:
                 if deadline.passed:
                     return False
-                await asyncio.sleep(min(0.02, deadline.left_s))
+                await asyncio.sleep(min(RETRY_S, deadline.left_s))
         return self.up
 
     async def close(self) -> None:
@@ -77,53 +77,47 @@ class Connection:
         self._closed = True
         await self._discard()
 
-    async def _reopen(self, deadline: Deadline) -> None:
-        async with self._opening:
-            if self.nc.is_connected or self._closed or deadline.passed:
-                return
-            await self._discard()
-            self.nc = NatsClient()
-            try:
-                await asyncio.wait_for(self._connect(self.nc), timeout=max(0.05, deadline.left_s))
-            except (TimeoutError, OSError, nats.errors.Error) as problem:
-                self._tell(problem)
-                await self._discard()
-            else:
-                await self._arrived()
-
-    async def _connect(self, nc: NatsClient) -> None:
-        turned = self._urls[self._turn % len(self._urls) :] + self._urls[: self._turn % len(self._urls)]
+    async def _open_next(self, deadline: Deadline) -> None:
+        """One attempt at one server."""
+        await self._discard()
+        self.nc, self._opened = NatsClient(), True
+        url = self._urls[self._turn % len(self._urls)]
         self._turn += 1
+        try:
+            await asyncio.wait_for(self._connect(self.nc, url), timeout=max(0.05, deadline.left_s))
+        except (TimeoutError, OSError, nats.errors.Error) as problem:
+            self._tell(problem)
+            await self._discard()
+        else:
+            self._told.clear()
+            self.server = self._index_of.get(urlsplit(url).netloc.rpartition("@")[2], NONE)
+            self._recorder.observe(
+                "connection", {"client": self.name, "what": "connected", "server": self.server}
+            )
+
+    async def _connect(self, nc: NatsClient, url: str) -> None:
         await nc.connect(
-            servers=turned,
+            servers=[url],
             name=f"natsproof {self.name}",
             error_cb=self._on_error,
-            disconnected_cb=self._left,
-            reconnected_cb=self._arrived,
-            reconnect_to_server_handler=self._next_server,
-            dont_randomize=True,
+            closed_cb=self._left,
+            allow_reconnect=False,
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0,
             connect_timeout=CONNECT_TIMEOUT_S,
-            reconnect_time_wait=RETRY_S,  # type: ignore[arg-type]  # annotated int, used as seconds
-            max_reconnect_attempts=-1,
             ping_interval=PING_EVERY_S,
             max_outstanding_pings=2,
         )
 
     async def _discard(self) -> None:
+        """Close the present nats-py client, if one was opened."""
+        if not self._opened:
+            return
+        self._opened = False
         try:
             await asyncio.wait_for(self.nc.close(), timeout=2)
-        except (TimeoutError, OSError, nats.errors.Error, RuntimeError, AssertionError) as problem:
+        except (TimeoutError, OSError, nats.errors.Error, RuntimeError) as problem:
             self._tell(problem)
-
-    def _next_server(self, eligible: list[Any], info: dict[str, Any]) -> tuple[Any, float]:
-        """nats-py asks where to reconnect: only to the addresses we were given, one after the other."""
-        url = self._urls[self._turn % len(self._urls)]
-        self._turn += 1
-        place = urlsplit(url).netloc.rpartition("@")[2]
-        for server in eligible:
-            if server.uri.netloc.rpartition("@")[2] == place:
-                return server, RETRY_S
-        return None, RETRY_S
 
     async def _on_error(self, problem: Exception) -> None:
         self._tell(problem)
@@ -136,17 +130,8 @@ class Connection:
             self._recorder.observe("connection", {"client": self.name, "what": "error", "text": text})
 
     async def _left(self) -> None:
-        self._down_since_ns = now_ns()
         if self.server != NONE and not self._closed:
             self._recorder.observe(
                 "connection", {"client": self.name, "what": "disconnected", "server": self.server}
             )
         self.server = NONE
-
-    async def _arrived(self) -> None:
-        self._told.clear()
-        url = self.nc.connected_url
-        self.server = self._index_of.get(url.netloc.rpartition("@")[2], NONE) if url else NONE
-        self._recorder.observe(
-            "connection", {"client": self.name, "what": "connected", "server": self.server}
-        )

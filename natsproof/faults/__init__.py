@@ -9,8 +9,15 @@ waits, and always calls `heal`, on Ctrl-C too. A fault that did not land makes H
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from natsproof.errors import UsageError
+
+#: What a victim may be besides a server's name.
+VICTIMS = ("leader", "follower", "meta-leader", "random", "two", "all")
 
 
 @runtime_checkable
@@ -30,3 +37,34 @@ class Fault(Protocol):
         ...
 
     def heal(self, cluster: Any, targets: Sequence[str]) -> None: ...
+
+
+@runtime_checkable
+class Sighted(Protocol):
+    """A fault whose witness compares: `sight` is taken before the injection and given to `witness_change`,
+    which is then asked instead of `witness`."""
+
+    def sight(self, cluster: Any, targets: Sequence[str]) -> Any: ...
+    def witness_change(self, cluster: Any, targets: Sequence[str], before: Any) -> str: ...
+
+
+@dataclass(frozen=True)
+class Aimed:
+    """The fields all faults share. `down_s=None` leaves it until the end of drive."""
+
+    victim: str = "leader"
+    of: str | None = None
+    at_s: float = 1.0
+    down_s: float | None = 5.0
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    #: A one-shot fault is over when `inject` returns; there is nothing to heal.
+    one_shot: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.victim not in VICTIMS and not re.fullmatch(r"[a-z0-9.-]+-\d+", self.victim):
+            raise UsageError(
+                f"{self.victim!r} is no victim. Valid: {', '.join(VICTIMS)}, or a server's name (nats-platform-0)"
+            )
+        if self.at_s < 0 or (self.down_s is not None and self.down_s < 0):
+            raise UsageError(f"{self!r}: at_s and down_s are seconds from 0 up")

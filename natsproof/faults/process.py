@@ -1,0 +1,108 @@
+"""Deaths and absences of the server's process."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from natsproof.errors import UsageError
+from natsproof.faults import Aimed
+from natsproof.faults.sight import confirmed, each, knock, server_of
+
+WITNESS_S = 3.0
+
+
+def _gone(cluster: Any, targets: Sequence[str]) -> str:
+    """Neither the client port nor the monitoring port of any target takes a connection."""
+
+    def one(name: str) -> str:
+        server = server_of(cluster, name)
+        client, monitor = knock(server.client_url), knock(server.monitor_url, greeting=False)
+        gone = {"refused", "unreachable", "closed"}
+        return f"{name}: client port {client}, monitor port {monitor}" if {client, monitor} <= gone else ""
+
+    return confirmed("the ports to close", lambda: each(targets, one), within_s=WITNESS_S)
+
+
+@dataclass(frozen=True)
+class Kill(Aimed):
+    """SIGKILL: the process is gone at once, what it wrote stays in the page cache. `victim="all"` is a
+    death of the whole platform at one moment."""
+
+    needs: ClassVar[tuple[str, ...]] = ("Killable",)
+
+    def inject(self, cluster: Any, targets: Sequence[str]) -> None:
+        for target in targets:
+            cluster.kill(target)
+
+    def witness(self, cluster: Any, targets: Sequence[str]) -> str:
+        return _gone(cluster, targets)
+
+    def heal(self, cluster: Any, targets: Sequence[str]) -> None:
+        for target in targets:
+            if not cluster.running(target):
+                cluster.start(target)
+
+
+@dataclass(frozen=True)
+class Stop(Kill):
+    """As deleting the pod does: preStop, SIGTERM, grace period, SIGKILL."""
+
+    needs: ClassVar[tuple[str, ...]] = ("Stoppable",)
+
+    def inject(self, cluster: Any, targets: Sequence[str]) -> None:
+        for target in targets:
+            cluster.stop(target)
+
+
+@dataclass(frozen=True)
+class Pause(Aimed):
+    """SIGSTOP: the process stays, its ports accept (the kernel answers), nobody speaks."""
+
+    needs: ClassVar[tuple[str, ...]] = ("Pausable",)
+
+    def inject(self, cluster: Any, targets: Sequence[str]) -> None:
+        for target in targets:
+            cluster.pause(target)
+
+    def witness(self, cluster: Any, targets: Sequence[str]) -> str:
+        def one(name: str) -> str:
+            server = server_of(cluster, name)
+            if knock(server.client_url, within_s=0.5) != "silent":
+                return ""
+            monitor = knock(server.monitor_url, within_s=0.5, greeting=False)
+            return f"{name}: both ports accept and say nothing" if monitor == "silent" else ""
+
+        return confirmed("the ports to fall silent", lambda: each(targets, one), within_s=WITNESS_S)
+
+    def heal(self, cluster: Any, targets: Sequence[str]) -> None:
+        for target in targets:
+            cluster.resume(target)
+
+
+def kill_storm(
+    seed: int,
+    *,
+    every_s: float,
+    for_s: float,
+    down_s: float = 1.0,
+    victims: Sequence[str] = ("leader", "follower", "random"),
+    of: str | None = None,
+    first_at_s: float = 1.0,
+) -> tuple[Kill, ...]:
+    """A kill about every `every_s` for `for_s`, seeded: gaps vary by a third, victims are drawn.
+
+    The next kill never begins before the last victim is started again.
+    """
+    if every_s * 2 / 3 <= down_s:
+        raise UsageError(
+            f"every_s={every_s:g} leaves no time between kills of down_s={down_s:g}; at most two thirds"
+        )
+    rng = random.Random(seed)
+    kills, at_s = [], first_at_s
+    while at_s < first_at_s + for_s:
+        kills.append(Kill(rng.choice(list(victims)), of=of, at_s=round(at_s, 3), down_s=down_s))
+        at_s += every_s * rng.uniform(2 / 3, 4 / 3)
+    return tuple(kills)

@@ -1,0 +1,248 @@
+"""A Trial is data: workloads, faults, times. `run` makes its History on a cluster.
+
+Phases, each a mark in the history: `prepare` (an acknowledged write in every bucket), `warm_up`
+(workloads run, no fault), `drive` (faults at their times), `healed`, `settled` or `not_settled`,
+`finish` (final reads, replica audit), `end`. `first_fault` stands where the first one was injected;
+`not_healthy` where the platform refused writes before anything was done to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from natsproof.clock import Deadline
+from natsproof.cluster import CAPABILITIES, Cluster
+from natsproof.errors import ClusterError, NotAvailableHere, UsageError
+from natsproof.faults import Fault
+from natsproof.history import History
+from natsproof.history_file import read
+from natsproof.recorder import Recorder
+from natsproof.trial import audit
+from natsproof.trial.observer import Observer
+from natsproof.trial.scene import Scene, Stage
+from natsproof.trial.schedule import Schedule
+from natsproof.workloads import Workload
+
+__all__ = ["Scene", "Trial", "missing_capabilities", "run", "trial_as_dict", "trial_from_dict"]
+
+HEALTHY_WITHIN_S = 30.0
+#: What a workload may need after the end of drive for what it has under way.
+LATE_S = 10.0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One experiment. `duration_s` is drive; `warm_up_s` before it is free of faults; `settle_s` is the
+    budget to accept writes and be level again after healing."""
+
+    name: str
+    workloads: tuple[Workload, ...]
+    faults: tuple[Fault, ...] = ()
+    duration_s: float = 10.0
+    settle_s: float = 30.0
+    warm_up_s: float = 0.5
+    final_reads: bool = True
+    replica_audit: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.workloads:
+            raise UsageError(f"trial {self.name}: no workload, nothing would be recorded")
+        for fault in self.faults:
+            if fault.at_s >= self.duration_s:
+                raise UsageError(
+                    f"trial {self.name}: {fault!r} begins after drive ends ({self.duration_s:g} s); "
+                    "raise duration_s or lower at_s"
+                )
+
+    @property
+    def buckets(self) -> tuple[str, ...]:
+        """All buckets that the workloads name, in order."""
+        named = (bucket for workload in self.workloads for bucket in getattr(workload, "buckets", ()))
+        return tuple(dict.fromkeys(named))
+
+
+def trial_as_dict(trial: Trial) -> dict[str, Any]:
+    """The trial as JSON-able data; `trial_from_dict` gives it back."""
+    data = {f.name: getattr(trial, f.name) for f in fields(trial)}
+    for part in ("workloads", "faults"):
+        data[part] = [{"type": type(it).__name__, **asdict(it)} for it in data[part]]
+    return data
+
+
+def trial_from_dict(data: Mapping[str, Any]) -> Trial:
+    """The trial of such data. Raises UsageError for a type or field that does not exist, naming the valid."""
+    from natsproof.faults.registry import FAULTS
+    from natsproof.workloads.registry import WORKLOADS
+
+    rest = {name: value for name, value in data.items() if name not in ("workloads", "faults")}
+    workloads = tuple(_value(WORKLOADS, "workload", it) for it in data.get("workloads", ()))
+    faults = tuple(_value(FAULTS, "fault", it) for it in data.get("faults", ()))
+    _known_fields(Trial, "trial", rest)
+    return Trial(workloads=workloads, faults=faults, **rest)
+
+
+def _known_fields(kind: Any, what: str, data: Iterable[str]) -> None:
+    valid = [f.name for f in fields(kind)]
+    if unknown := sorted(set(data) - set(valid)):
+        raise UsageError(f"{what} has no field {', '.join(unknown)}. Valid: {', '.join(valid)}")
+
+
+def _value(known: Mapping[str, Callable[..., Any]], what: str, data: Mapping[str, Any]) -> Any:
+    name = data.get("type", "")
+    if name not in known:
+        raise UsageError(f"{name!r} is no {what}. Valid: {', '.join(sorted(known))}")
+    given = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k != "type"}
+    _known_fields(known[name], f"{what} {name}", given)
+    return known[name](**given)
+
+
+def missing_capabilities(trial: Trial, cluster: Cluster) -> tuple[str, ...]:
+    """Names of the capabilities its faults need and the cluster does not have."""
+    needed = dict.fromkeys(name for fault in trial.faults for name in fault.needs)
+    return tuple(name for name in needed if not isinstance(cluster, CAPABILITIES[name]))
+
+
+def run(trial: Trial, cluster: Cluster, *, seed: int, path: Path) -> History:
+    """Run `trial` on a cluster that is up, and give the history as it stands in `path`.
+
+    Faults are healed whatever happens. Raises NotAvailableHere if the cluster lacks a capability; what
+    the platform does wrong is in the history, not an exception. After an exception (Ctrl-C, a defect of
+    a workload) the file has what was recorded, and says so.
+    """
+    if missing := missing_capabilities(trial, cluster):
+        raise NotAvailableHere(
+            f"trial {trial.name}: cluster {cluster.kind} is not {', '.join(missing)}; choose another --cluster"
+        )
+    prefix = f"t{secrets.token_hex(4)}"
+    with Recorder(path, _meta(trial, cluster, seed, prefix)) as recorder:
+        bucket = trial.buckets[0] if trial.buckets else ""
+        schedule = Schedule(trial.faults, cluster, recorder, bucket, seed)
+        try:
+            asyncio.run(_Run(trial, cluster, recorder, schedule, prefix, seed).all())
+        finally:
+            schedule.heal_all()
+    return read(path)
+
+
+def _meta(trial: Trial, cluster: Cluster, seed: int, prefix: str) -> dict[str, Any]:
+    version = ""
+    for server in cluster.servers:
+        try:
+            version = str(cluster.monitor(server.name, "/varz")["version"])
+            break
+        except (ClusterError, OSError, KeyError):
+            continue
+    return {
+        "trial": trial_as_dict(trial),
+        "seed": seed,
+        "cluster": cluster.kind,
+        "server_version": version,
+        "contract_digest": cluster.contract.digest,
+        "servers": [server.name for server in cluster.servers],
+        "prefix": prefix,
+        "buckets": list(trial.buckets),
+    }
+
+
+class _Run:
+    """One run, from `prepare` to `end`."""
+
+    def __init__(
+        self, trial: Trial, cluster: Cluster, recorder: Recorder, schedule: Schedule, prefix: str, seed: int
+    ) -> None:
+        self.trial, self.cluster, self.recorder, self.schedule = trial, cluster, recorder, schedule
+        self.prefix, self.seed = prefix, seed
+
+    async def all(self) -> None:
+        self.stage = Stage(self.cluster, self.recorder, self.prefix, list(self.trial.buckets))
+        self.scenes = [Scene(self.stage, index, self.seed) for index in range(len(self.trial.workloads))]
+        observer = Observer(self.cluster, self.recorder)
+        observer.start()
+        try:
+            self.recorder.mark("prepare")
+            if await self._healthy():
+                for workload, scene in zip(self.trial.workloads, self.scenes, strict=True):
+                    await workload.prepare(scene)
+                await self._drive()
+                await self._after()
+        finally:
+            await observer.stop()
+            await self.stage.close()
+        observer.events()
+        self.recorder.mark("end")
+
+    async def _healthy(self) -> bool:
+        problem = ""
+        try:
+            self.prober = await self.stage.client("prober", timeout_s=audit.PROBE_TIMEOUT_S)
+            problem = await audit.accepts_writes(
+                self.prober, self.stage.buckets, self.prefix, HEALTHY_WITHIN_S
+            )
+        except ClusterError as trouble:
+            problem = str(trouble)
+        if problem:
+            self.recorder.observe("not_healthy", {"problem": problem})
+            self.recorder.mark("not_healthy")
+        return not problem
+
+    async def _drive(self) -> None:
+        trial, stage = self.trial, self.stage
+        stage.ends = Deadline.within(trial.warm_up_s + trial.duration_s)
+        self.recorder.mark("warm_up")
+        driving = [
+            asyncio.create_task(workload.drive(scene), name=f"drive {scene.index}")
+            for workload, scene in zip(trial.workloads, self.scenes, strict=True)
+        ]
+        faults = asyncio.create_task(self._faults(), name="faults")
+        try:
+            await _first_failure(driving, stage.ends)
+            stage.ending.set()
+            done, late = await asyncio.wait(driving, timeout=LATE_S)
+            for task in done:
+                task.result()
+            if late:
+                names = sorted(task.get_name() for task in late)
+                self.recorder.observe("workload_late", {"cut_off_after_s": LATE_S, "workloads": names})
+            await faults
+        finally:
+            stage.ending.set()
+            await _end([*driving, faults])
+
+    async def _faults(self) -> None:
+        await asyncio.sleep(self.trial.warm_up_s)
+        self.recorder.mark("drive")
+        await self.schedule.follow(self.stage.ending)
+
+    async def _after(self) -> None:
+        await asyncio.to_thread(self.schedule.heal_all)
+        self.recorder.mark("healed")
+        settled = await audit.settle(self.stage, self.prober, self.trial.settle_s)
+        self.recorder.mark("finish")
+        for workload, scene in zip(self.trial.workloads, self.scenes, strict=True):
+            await workload.finish(scene)
+        if self.trial.final_reads:
+            readers = [self.prober, await self.stage.client("final reader", timeout_s=audit.PROBE_TIMEOUT_S)]
+            await audit.final_reads(self.stage, readers)
+        if self.trial.replica_audit and settled:
+            for bucket in self.stage.buckets:
+                await audit.replica_rows(self.stage, self.prober, bucket)
+
+
+async def _first_failure(tasks: list[asyncio.Task[None]], until: Deadline) -> None:
+    """Let the time pass; raise what a task raised at once. Tasks may end early: the faults go on."""
+    done, _ = await asyncio.wait(tasks, timeout=until.left_s, return_when=asyncio.FIRST_EXCEPTION)
+    for task in done:
+        task.result()
+    await asyncio.sleep(until.left_s)
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancel what still runs and wait until it has ended; its errors were raised where they mattered."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,154 @@
+"""After healing: does it accept writes again, are the replicas level, and what does each of them hold?
+
+The replica audit reads every server's own store through the client protocol, without stopping or
+moving anything: a consumer with one replica reads the store of the server it is placed on and names
+that server, placement is random, so consumers are made until every server has been read. A few
+thousand keys on three servers take 0.1 to 0.3 s. Stepping leaders down until each replica has led
+reads the same stores but takes seconds a bucket and disturbs what is audited; a forensic server on a
+copy of the volume needs the server stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from nats.aio.msg import Msg
+
+from natsproof.client import RecordingClient
+from natsproof.client.payload import value_of
+from natsproof.client.watch import Delivery, dump
+from natsproof.clock import Deadline, as_seconds, now_ns
+from natsproof.cluster import Cluster
+from natsproof.errors import ClusterError
+from natsproof.faults.sight import look
+from natsproof.history import NONE, Kind
+from natsproof.recorder import Recorder
+from natsproof.trial.scene import Stage
+
+PROBE_TIMEOUT_S = 1.0
+FINAL_READERS = 16
+FINAL_TRIES = 3
+AUDIT_S = 30.0
+#: Chance that three servers are not all drawn in 60 placements: 1 in 10^10.
+PLACEMENTS = 60
+
+
+async def accepts_writes(
+    client: RecordingClient, buckets: Sequence[str], prefix: str, within_s: float
+) -> str:
+    """Put into each bucket until it is acknowledged; "" or what is still refused when time is up."""
+    deadline = Deadline.within(within_s)
+
+    async def one(bucket: str) -> str:
+        prober = client.fork(f"probe {bucket}")
+        while True:
+            answer = await prober.put(bucket, f"{prefix}.probe", size=32)
+            if answer.ok:
+                return ""
+            if deadline.passed:
+                return f"{bucket}: {answer.error}"
+            await asyncio.sleep(0.1)
+
+    problems = await asyncio.gather(*(one(bucket) for bucket in buckets))
+    return "; ".join(problem for problem in problems if problem)
+
+
+async def level(cluster: Cluster, buckets: Sequence[str], within_s: float) -> str:
+    """Wait until every server has every bucket's stream, all current and ending alike; "" or what lags."""
+    deadline = Deadline.within(within_s)
+    while True:
+        view = await asyncio.to_thread(look, cluster)
+        behind = [bucket for bucket in buckets if not view.converged(f"KV_{bucket}")]
+        if not behind:
+            return ""
+        if deadline.passed:
+            silent = [name for name, server in view.servers.items() if server is None]
+            note = f" ({', '.join(silent)} do not answer)" if silent else ""
+            return f"replicas not level: {', '.join(behind)}{note}"
+        await asyncio.sleep(0.2)
+
+
+async def settle(stage: Stage, client: RecordingClient, within_s: float) -> bool:
+    """Wait for writes and for level replicas; marks `settled` or `not_settled` and says how long it took."""
+    recorder, began = stage.recorder, now_ns()
+    deadline = Deadline.within(within_s)
+    writes = await accepts_writes(client, stage.buckets, stage.prefix, within_s)
+    writes_s = as_seconds(now_ns() - began)
+    replicas = await level(stage.cluster, stage.buckets, deadline.left_s)
+    facts: dict[str, Any] = {
+        "writes_s": round(writes_s, 4),
+        "replicas_s": round(as_seconds(now_ns() - began), 4),
+        "budget_s": within_s,
+        "refused": writes,
+        "behind": replicas,
+    }
+    recorder.observe("settled", facts)
+    recorder.mark("not_settled" if writes or replicas else "settled")
+    return not (writes or replicas)
+
+
+async def final_reads(stage: Stage, clients: Sequence[RecordingClient]) -> None:
+    """FINAL_GET of every key of the trial, through the leader, each tried three times at most."""
+    wanted = [(bucket, name) for bucket, name, _ in stage.recorder.keys() if bucket in stage.buckets]
+    queue = iter(wanted)
+    deadline = Deadline.within(AUDIT_S)
+
+    async def reader(number: int) -> None:
+        client = clients[number % len(clients)].fork(f"final {number}")
+        for bucket, name in queue:
+            for _ in range(FINAL_TRIES):
+                if deadline.passed or (await client.get(bucket, name, kind=Kind.FINAL_GET)).ok:
+                    break
+
+    await asyncio.gather(*(reader(number) for number in range(FINAL_READERS)))
+    if deadline.passed:
+        stage.recorder.observe("final_reads", {"cut_off_after_s": AUDIT_S, "keys": len(wanted)})
+
+
+async def replica_rows(stage: Stage, client: RecordingClient, bucket: str) -> None:
+    """REPLICA_ROW of every message of the trial's keys in every server's store.
+
+    `server` is whose store it is, `value` ABSENT for a marker. An observation `replica_audit` names the
+    servers that were read and those that could not be.
+    """
+    recorder: Recorder = stage.recorder
+    reader = client.fork(f"audit {bucket}")
+    ordinals = {server.name: server.ordinal for server in stage.cluster.servers}
+    wanted, rows = set(ordinals), dict.fromkeys(ordinals, 0)
+    deadline, problem = Deadline.within(AUDIT_S), ""
+    pending: list[tuple[str, str, Msg, Delivery]] = []
+
+    for _ in range(PLACEMENTS):
+        if not wanted or deadline.passed:
+            break
+        pending.clear()
+        try:
+            server = await dump(
+                reader,
+                bucket,
+                stage.prefix,
+                lambda *row: pending.append(row),
+                wanted=frozenset(wanted),
+                within_s=deadline.left_s,
+            )
+        except ClusterError as trouble:
+            problem = str(trouble)
+            await asyncio.sleep(0.1)
+            continue
+        wanted.discard(server)
+        for name, key, message, event in pending:
+            rows[name] += 1
+            recorder.event(
+                Kind.REPLICA_ROW,
+                reader.index,
+                recorder.key(bucket, key),
+                server=ordinals.get(name, NONE),
+                revision=event.revision,
+                value=value_of(message.data, key, message.headers),
+                created_ns=event.created_ns,
+            )
+    read = sorted(set(ordinals) - wanted)
+    facts = {"bucket": bucket, "read": read, "unread": sorted(wanted), "rows": rows, "problem": problem}
+    recorder.observe("replica_audit", facts)
