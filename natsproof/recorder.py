@@ -7,7 +7,7 @@ and a slice deletion are each atomic, so clients, the fault threads and the writ
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from itertools import count
 from pathlib import Path
@@ -188,6 +188,13 @@ class Recorder:
                 NONE,
             )
         )
+
+    def absorb(self, rows: Iterable[tuple[int, ...]]) -> None:
+        """Take over operations that another process recorded on this host, fields as in the file.
+
+        Their client, key and error must be indices of this recorder, their values unique here.
+        """
+        self._rows.extend(rows)
 
     # records -----------------------------------------------------------------------------------
 
