@@ -64,10 +64,10 @@ class DeadLetterQueue(BucketUser):
     weight = round(1000 * share(SETTINGS.mix, bucket=bucket))
 
 
-if SETTINGS.shape:
+if SETTINGS.shaped:
 
     class Shape(LoadTestShape):
-        """The shape named by NATSPROOF_SHAPE: users follow the offered rate of its stages."""
+        """Users follow the offered rate of NATSPROOF_SHAPE or NATSPROOF_STAGES."""
 
         def tick(self) -> tuple[int, float] | None:
             rate_hz = rate_at(SETTINGS.stages(), self.get_run_time())

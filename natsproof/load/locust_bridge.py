@@ -153,6 +153,7 @@ class Bridge:
         folder.mkdir(parents=True, exist_ok=True)
         samples = np.concatenate(self._kept) if self._kept else np.empty(0)
         np.save(folder / f"samples-{os.getpid()}.npy", samples, allow_pickle=False)
+        (folder / f"refused-{os.getpid()}").write_text(str(self._refused))
         self._kept.clear()
 
     # master and workers -------------------------------------------------------------------------

@@ -32,6 +32,8 @@ class Settings:
     | `NATSPROOF_PREFIX` | begins every key | load |
     | `NATSPROOF_RECORD` | folder for histories | none |
     | `NATSPROOF_SAMPLES` | folder for samples | none |
+    | `NATSPROOF_FIRST_VALUE` | first number that writes carry | 0 |
+    | `NATSPROOF_STAGES` | JSON list of [rate, seconds], in place of a shape | none |
     | `NATSPROOF_SHAPE` | steady, steps, spike, soak | none: the web UI decides |
     | `NATSPROOF_RATE_HZ`, `NATSPROOF_PEAK_HZ`, `NATSPROOF_STAGE_S` | of the shape | 200, 3 x rate, 30 |
     """
@@ -52,6 +54,8 @@ class Settings:
     rate_hz: float = 200.0
     peak_hz: float = 600.0
     stage_s: float = 30.0
+    first_value: int = 0
+    given_stages: tuple[Stage, ...] = ()
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -79,7 +83,16 @@ class Settings:
             rate_hz=rate_hz,
             peak_hz=take.number("NATSPROOF_PEAK_HZ", 3 * rate_hz),
             stage_s=take.number("NATSPROOF_STAGE_S", 30.0),
+            first_value=int(environ.get("NATSPROOF_FIRST_VALUE", "0")),
+            given_stages=tuple(
+                Stage(*pair) for pair in orjson.loads(environ.get("NATSPROOF_STAGES") or "[]")
+            ),
         )
+
+    @property
+    def shaped(self) -> bool:
+        """Whether the rate follows stages, and not the web UI or the command line."""
+        return bool(self.shape or self.given_stages)
 
     def generator(self, worker: int) -> GeneratorSpec:
         """The spec of the first generator of a Locust worker."""
@@ -94,10 +107,13 @@ class Settings:
             timeout_s=self.timeout_s,
             prefix=self.prefix,
             record=record,
+            first_value=self.first_value,
         )
 
     def stages(self) -> tuple[Stage, ...]:
         """The shape as offered rates over time."""
+        if self.given_stages:
+            return self.given_stages
         if self.shape == "steps":
             return steps(self.rate_hz, self.peak_hz, 5, self.stage_s)
         if self.shape == "spike":
