@@ -138,6 +138,7 @@ class Injection:
     """One fault as it really went. `landed` is the independent witness's answer, never the injector's.
 
     Times are on the history's clock; `healed_ns` is None if it was never healed (one-shot faults).
+    `heal_began_ns` is when healing was begun: from then on the platform may serve again.
     `role` says what the targets were at that moment: `leader`, `follower`, `all`, a server's name.
     """
 
@@ -150,6 +151,7 @@ class Injection:
     landed: bool
     witness: str
     error: str = ""
+    heal_began_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
