@@ -179,9 +179,9 @@ def _resolve(options: Options, contract: Contract) -> tuple[Any, dict[str, Any]]
 def _open_cluster(options: Options, contract: Contract, workdir: Path, binaries: Any) -> Any:
     """A cluster of the wanted kind that is not up yet; its files go to `workdir`."""
     if options.cluster == "embedded":
-        from natsproof.cluster.embedded import EmbeddedCluster
+        from natsproof.cluster.embedded import embedded
 
-        return EmbeddedCluster(contract, workdir, binaries=binaries)
+        return embedded(contract, workdir, binaries=binaries)
     from natsproof.cluster.kubernetes import open_cluster
 
     return open_cluster(

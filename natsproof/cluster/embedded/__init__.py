@@ -10,7 +10,7 @@ from pathlib import Path
 
 from natsproof.cluster.binaries import Binaries, for_image
 from natsproof.cluster.embedded.cluster import EmbeddedCluster, NamespacedCluster
-from natsproof.cluster.embedded.universe import Isolation, Universe, enter_universe, universe
+from natsproof.cluster.embedded.universe import Isolation, Universe, enter_universe, foreseen, universe
 from natsproof.contract.model import Contract
 from natsproof.errors import NotAvailableHere
 
@@ -23,6 +23,6 @@ def embedded(contract: Contract, workdir: Path, *, binaries: Binaries | None = N
     Raises ClusterError if no nats-server of the image's version can be had.
     """
     programs = binaries or for_image(contract.server_container.image)
-    if universe().isolation is Isolation.LOOPBACK:
-        raise NotAvailableHere(f"the loopback fallback is not built yet ({universe().why})")
+    if foreseen() is Isolation.LOOPBACK:
+        raise NotAvailableHere("the loopback fallback is not built yet")
     return NamespacedCluster(contract, workdir, programs)

@@ -312,10 +312,3 @@ class NamespacedCluster(EmbeddedCluster):
                 raise ClusterError(f"{source} has no network now; start it before cutting it off")
             return
         (link.drop_to if lost else link.pass_to)(address)
-
-
-def cluster_class() -> type[EmbeddedCluster]:
-    """What this process can run, by the universe it is in."""
-    if universe().isolation is Isolation.LOOPBACK:
-        return EmbeddedCluster
-    return NamespacedCluster

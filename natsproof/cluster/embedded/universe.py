@@ -85,11 +85,25 @@ class Universe:
 
 
 _current: Universe | None = None
+_foreseen: Isolation | None = None
 
 
 def universe() -> Universe:
     """The universe of this process, entered now if nobody has yet."""
     return _current or enter_universe()
+
+
+def foreseen() -> Isolation:
+    """The isolation that this process has, or would get, without entering."""
+    global _foreseen
+    if _current:
+        return _current.isolation
+    if _foreseen is None:
+        if os.environ.get("NATSPROOF_ISOLATION") == "loopback" or _rehearse():
+            _foreseen = Isolation.LOOPBACK
+        else:
+            _foreseen = Isolation.NAMESPACES_ROOT if _owns_all_ids() else Isolation.NAMESPACES_USER
+    return _foreseen
 
 
 def enter_universe(*, refuse: bool = False) -> Universe:
@@ -169,7 +183,8 @@ def _is_capable() -> bool:
 
 
 def _owns_all_ids() -> bool:
-    return int(Path("/proc/self/uid_map").read_text().split()[2]) > 1 << 16
+    """Root of this machine (or of a container with its own range of ids), not one mapped id."""
+    return os.geteuid() == 0 and int(Path("/proc/self/uid_map").read_text().split()[2]) > 1 << 16
 
 
 def _write_sysctls() -> None:
