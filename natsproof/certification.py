@@ -226,7 +226,7 @@ class Certification:
         return Claim(
             name=item.name,
             nodeid=nodeid_of(item),
-            sentence=sentence_of(item),
+            sentence=(certify.sentence if certify else "") or sentence_of(item),
             status=verdict.status,
             reason=verdict.reason,
             file=item.location[0],

@@ -53,6 +53,7 @@ class Certify:
         self.promises: list[str] = []
         self.trials: list[str] = []
         self.measures: dict[str, int | float | str] = {}
+        self.sentence = ""  # where the claim's words are not the test's docstring
 
     # -- acting
 
@@ -106,6 +107,8 @@ class Certify:
 
     def that_rule(self, contract: Contract, rule: Callable[[Contract], Verdict]) -> Verdict:
         """Demand that `rule` finds the manifests in order."""
+        self.sentence = str(getattr(rule, "title", "")) or self.sentence
+        self.promises += [p for p in [str(getattr(rule, "promise", ""))] if p and p not in self.promises]
         return self._enter(_name_of(rule), _judged(rule, contract), None, [])
 
     def conclude(self, verdict: Verdict, *, promise: Place | str | Iterable[Place | str] = ()) -> Verdict:
@@ -166,7 +169,7 @@ class Certify:
     def _message(self, verdict: Verdict, shown: list[Shown], trial: str) -> str:
         """The broken promise, where it is written, what was seen, how sure, how to repeat it."""
         lines = [f"{verdict.status.value} {self._location}: {verdict.reason}"]
-        lines += [f"  promised at {place}" for place in self.promises]
+        lines += [f"  promised: {place}" for place in self.promises]
         for exhibit in shown[:6]:
             at = "" if exhibit.at_s is None else f" (at {exhibit.at_s:.3f} s)"
             where = f"{exhibit.place}: " if exhibit.place else ""
@@ -205,6 +208,8 @@ def _doubts(evidence: Any) -> list[str]:
     if injections is None:
         return []
     doubts = [] if evidence.complete else ["the trial was interrupted: its history has no end"]
+    if "not_healthy" in evidence.marks:
+        doubts.append("the platform refused writes before anything was done to it")
     for injection in injections:
         if not injection.landed:
             why = injection.error or injection.witness or "the independent witness saw nothing"
@@ -246,8 +251,9 @@ def _places(promise: Place | str | Iterable[Place | str]) -> list[str]:
 
 
 def _name_of(checker: Any) -> str:
+    """A function's name, a rule's, else the type's (checkers with parameters are values)."""
     name = getattr(checker, "__name__", None) or getattr(getattr(checker, "func", None), "__name__", None)
-    return str(name or type(checker).__name__)
+    return str(name or getattr(checker, "name", None) or type(checker).__name__)
 
 
 def _number(value: int | float | str) -> str:

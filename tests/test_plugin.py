@@ -106,7 +106,7 @@ def test_a_broken_claim_exits_1_and_says_what_was_promised_where(suite: Certify,
     line = "BROKEN test_a_put_survives: 1 of 40 acknowledged puts was lost"
     assert line in done.stdout.splitlines()
     assert "1 failed, 1 passed" in done.stdout
-    assert re.search(r"promised at .*promises\.yaml:\d+", done.stdout)
+    assert re.search(r"promised: .*promises\.yaml:\d+", done.stdout)
     assert "manifests/promises.yaml:31: put #7 is absent from the final read (at 1.007 s)" in done.stdout
     assert "repeat: pytest suites/test_it.py::test_a_put_survives --seed 42 --cluster none" in done.stdout
     assert certificate(tmp_path)["title"] == "NOT CERTIFIED"
