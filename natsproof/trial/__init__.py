@@ -17,6 +17,7 @@ from typing import Any
 
 from natsproof.clock import Deadline
 from natsproof.cluster import CAPABILITIES, Cluster
+from natsproof.contract.model import Contract
 from natsproof.errors import ClusterError, NotAvailableHere, UsageError
 from natsproof.faults import Fault
 from natsproof.history import History
@@ -129,6 +130,12 @@ def run(trial: Trial, cluster: Cluster, *, seed: int, path: Path) -> History:
     return read(path)
 
 
+def _ttl_s(contract: Contract, bucket: str) -> float | None:
+    """The TTL that the set-up Job gives the bucket, which need not be the promised one."""
+    made = (b.ttl_s for b in (*contract.job_buckets, *contract.promises.buckets) if b.name == bucket)
+    return next(made, None)
+
+
 def _meta(trial: Trial, cluster: Cluster, seed: int, prefix: str) -> dict[str, Any]:
     version = ""
     for server in cluster.servers:
@@ -145,7 +152,7 @@ def _meta(trial: Trial, cluster: Cluster, seed: int, prefix: str) -> dict[str, A
         "contract_digest": cluster.contract.digest,
         "servers": [server.name for server in cluster.servers],
         "prefix": prefix,
-        "buckets": list(trial.buckets),
+        "buckets": {name: {"ttl_s": _ttl_s(cluster.contract, name)} for name in trial.buckets},
     }
 
 
