@@ -102,6 +102,7 @@ class Certification:
             kind = "rejudge" if self.options.rejudge else self.options.cluster
             self._folder = run_folder.create(self.options.reports, kind, self.options.seed)
             self._folder.start({**self.facts, "partial": self.partial})
+            _keep_manifests(self.options.manifests, self._folder.path / "manifests")
         return self._folder
 
     @property
@@ -266,6 +267,18 @@ def _outcome(certify: Certify | None, error: BaseException | None) -> tuple[Verd
     reason = f"{type(error).__name__}: {error}".strip().removesuffix(":")
     stumbled = unknown(reason)
     return (combine([certify.verdict, stumbled]) if certify and certify.verdicts else stumbled), trouble
+
+
+def _keep_manifests(sources: Iterable[str], target: Path) -> None:
+    """The manifests as judged, for the page and for --rejudge. Standard input is gone by now."""
+    from natsproof.contract.loader import read_files
+
+    for source in sources:
+        if source == "-":
+            continue
+        for file, text in read_files(source):
+            target.mkdir(exist_ok=True)
+            (target / Path(file).name).write_text(text, encoding="utf-8")
 
 
 def whole_suite(arguments: Iterable[str], start: Path) -> bool:
