@@ -22,7 +22,6 @@ from natsproof.cluster.embedded.probes import port_of
 from natsproof.cluster.embedded.runtime import NamespaceRuntime, Runtime
 from natsproof.cluster.embedded.universe import (
     CLIENTS,
-    Isolation,
     drop_from_clients,
     pass_from_clients,
     universe,
