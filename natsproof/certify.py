@@ -45,7 +45,7 @@ class Certify:
     ) -> None:
         self.contract, self.depth = contract, depth
         self._session, self._repeat, self._location = session, repeat, location
-        self._where: dict[int, str] = {}  # id of a history -> its trial's name
+        self._where: dict[int, str] = {}  # id of a history's meta (a part of it shares that) -> its trial's name
         self._kept: list[Any] = []  # keeps those ids valid
         self.verdicts: list[Verdict] = []
         self.checks: list[dict[str, Any]] = []
@@ -65,7 +65,7 @@ class Certify:
         ran = self._session().run(trial)
         if ran.name not in self.trials:
             self.trials.append(ran.name)
-        self._where[id(ran.history)] = ran.name
+        self._where[id(ran.history.meta)] = ran.name
         self._kept.append(ran.history)
         return ran.history
 
@@ -147,7 +147,7 @@ class Certify:
         return combine(self.verdicts)
 
     def _enter(self, name: str, verdict: Verdict, evidence: Any, doubts: list[str]) -> Verdict:
-        trial = self._where.get(id(evidence), "")
+        trial = self._where.get(id(getattr(evidence, "meta", None)), "")
         shown = [_shown(exhibit, evidence, trial) for exhibit in verdict.exhibits[:MAX_EXHIBITS]]
         self.verdicts.append(verdict)
         self.exhibits += shown

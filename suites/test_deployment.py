@@ -62,7 +62,7 @@ def test_the_promised_monitoring_endpoints_answer_on_every_server(certify, contr
 
 
 def test_all_servers_are_members_and_agree_on_the_meta_leader(certify, contract):
-    """Every server is routed to every other, counts as many peers as there are pods, and names the same leader."""
+    """Every server is routed to every other, counts all pods as peers, and names the same leader."""
     certify.that(certify.observe("members", inspection.members), MembersAgree(contract))
 
 

@@ -1,0 +1,101 @@
+"""Durability: what the platform acknowledged, it keeps, through the death of processes.
+
+Promise    manifests/promises.yaml: survives process-kill-one, process-kill-all
+Not here   power loss: a SIGKILL leaves the page cache; see test_power_loss.py
+"""
+
+from __future__ import annotations
+
+import pytest
+from natsproof.checkers.replicas import every_replica_holds_every_acknowledged_put, replicas_are_equal
+
+from natsproof.checkers.durability import no_acknowledged_put_is_lost
+from natsproof.checkers.guards import (
+    acknowledged_puts,
+    at_least,
+    every_fault_landed,
+    every_server_was_read,
+    final_reads,
+    in_flight_at_the_fault,
+    settled,
+)
+from suites.trials import ALL_KILLED, BUCKETS, DISTURBED, KILLED, RESTARTED
+
+ENOUGH = (at_least(150, acknowledged_puts), at_least(150, final_reads), every_fault_landed)
+
+
+@pytest.mark.parametrize("bucket", BUCKETS)
+@pytest.mark.parametrize("victim", KILLED)
+def test_an_acknowledged_put_survives_sigkill_of_one_server(certify, contract, victim, bucket):
+    """Every put acknowledged before, during or after SIGKILL of the leader or of a follower is read back."""
+    history = certify.run(KILLED[victim])
+    certify.that(
+        history.of_bucket(bucket),
+        no_acknowledged_put_is_lost,
+        given=[
+            *ENOUGH,
+            at_least(20, acknowledged_puts, when="before"),
+            at_least(20, acknowledged_puts, when="after"),
+        ],
+        promise=contract.promises.at("survives"),
+    )
+
+
+@pytest.mark.parametrize("bucket", BUCKETS)
+def test_an_acknowledged_put_survives_sigkill_of_all_servers_at_once(certify, contract, bucket):
+    """Every put acknowledged before SIGKILL of all three servers at one moment is read back."""
+    history = certify.run(ALL_KILLED)
+    certify.that(
+        history.of_bucket(bucket),
+        no_acknowledged_put_is_lost,
+        given=[
+            at_least(60, acknowledged_puts),
+            every_fault_landed,
+            at_least(20, acknowledged_puts, when="before"),
+        ],
+        promise=contract.promises.at("survives"),
+    )
+
+
+def test_writes_were_in_flight_when_all_servers_died(certify, contract):
+    """No put in flight at the moment of death is acknowledged and lost, and there were some in flight."""
+    certify.that(
+        certify.run(ALL_KILLED),
+        no_acknowledged_put_is_lost,
+        given=[in_flight_at_the_fault(1)],
+        promise=contract.promises.at("survives"),
+    )
+
+
+@pytest.mark.parametrize("bucket", BUCKETS)
+def test_an_acknowledged_put_survives_a_rolling_restart(certify, contract, bucket):
+    """Every put acknowledged during a rolling restart (preStop, SIGTERM, grace) is read back."""
+    history = certify.run(RESTARTED)
+    certify.that(
+        history.of_bucket(bucket),
+        no_acknowledged_put_is_lost,
+        given=ENOUGH,
+        promise=contract.statefulset.at("template"),
+    )
+
+
+@pytest.mark.parametrize("trial", DISTURBED)
+def test_every_replica_holds_every_acknowledged_put(certify, contract, trial):
+    """After healing, the store of each server by itself holds every acknowledged put."""
+    certify.that(
+        certify.run(DISTURBED[trial]),
+        every_replica_holds_every_acknowledged_put,
+        given=[settled, every_server_was_read, every_fault_landed, at_least(150, acknowledged_puts)],
+        promise=contract.promises.bucket("message_state").at("replicas"),
+    )
+
+
+@pytest.mark.parametrize("trial", DISTURBED)
+def test_all_replicas_have_equal_contents(certify, contract, trial):
+    """After healing, the three stores hold the same messages at the same revisions."""
+    certify.that(
+        certify.run(DISTURBED[trial]),
+        replicas_are_equal,
+        given=[settled, every_server_was_read, every_fault_landed],
+        promise=contract.promises.bucket("message_state").at("replicas"),
+    )

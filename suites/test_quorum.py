@@ -1,0 +1,102 @@
+"""Quorum: writes go on with one server gone, are never acknowledged with two gone, and resume in time.
+
+Promise    manifests/promises.yaml: recovery
+Not here   partitions: test_partitions.py
+"""
+
+from __future__ import annotations
+
+import pytest
+from natsproof.checkers.meta import a_meta_leader_is_named_within
+
+from natsproof.checkers.durability import no_write_is_acknowledged_during
+from natsproof.checkers.guards import acknowledged_puts, at_least, every_fault_landed, tried_writes
+from natsproof.checkers.recovery import no_gap_is_longer_than, writes_resume_within
+from suites.trials import ALL_KILLED, BUCKETS, KILLED, PAUSED, RESTARTED, TWO_KILLED, VICTIMS
+
+BEFORE = at_least(20, acknowledged_puts, when="before")
+
+
+@pytest.mark.parametrize("bucket", BUCKETS)
+@pytest.mark.parametrize("victim", VICTIMS)
+def test_writes_go_on_with_one_server_dead(certify, contract, victim, bucket):
+    """With the leader or a follower killed, writes are acknowledged again in time, while it is still dead."""
+    history = certify.run(KILLED[victim])
+    certify.that(
+        history.of_bucket(bucket),
+        writes_resume_within(contract.promises.recovery_s["one-server-killed"]),
+        given=[BEFORE, every_fault_landed, at_least(1, acknowledged_puts, when="during")],
+        promise=contract.promises.at("recovery_s"),
+    )
+
+
+@pytest.mark.parametrize("bucket", BUCKETS)
+@pytest.mark.parametrize("victim", VICTIMS)
+def test_writes_go_on_with_one_server_paused(certify, contract, victim, bucket):
+    """With the leader or a follower paused, writes are acknowledged again in time, while it still is."""
+    history = certify.run(PAUSED[victim])
+    certify.that(
+        history.of_bucket(bucket),
+        writes_resume_within(contract.promises.recovery_s["leader-paused"]),
+        given=[BEFORE, every_fault_landed, at_least(1, acknowledged_puts, when="during")],
+        promise=contract.promises.at("recovery_s"),
+    )
+
+
+@pytest.mark.parametrize("bucket", BUCKETS)
+def test_no_write_is_acknowledged_with_two_servers_dead(certify, contract, bucket):
+    """With two of three servers dead, every write is refused or unanswered; none is falsely acknowledged."""
+    history = certify.run(TWO_KILLED)
+    certify.that(
+        history.of_bucket(bucket),
+        no_write_is_acknowledged_during("Kill"),
+        given=[BEFORE, every_fault_landed, at_least(10, tried_writes, when="during")],
+        promise=contract.promises.bucket(bucket).at("replicas"),
+    )
+
+
+@pytest.mark.parametrize("bucket", BUCKETS)
+def test_writes_resume_within_the_budget_after_quorum_returns(certify, contract, bucket):
+    """After two dead servers are started again, writes are acknowledged within the budget."""
+    history = certify.run(TWO_KILLED)
+    certify.that(
+        history.of_bucket(bucket),
+        writes_resume_within(contract.promises.recovery_s["quorum-restored"], since="healed"),
+        given=[every_fault_landed, at_least(20, acknowledged_puts, when="after")],
+        promise=contract.promises.at("recovery_s"),
+    )
+
+
+@pytest.mark.parametrize("bucket", BUCKETS)
+def test_writes_resume_within_the_budget_after_all_servers_died(certify, contract, bucket):
+    """After all servers were killed at once and started again, writes are acknowledged within the budget."""
+    history = certify.run(ALL_KILLED)
+    certify.that(
+        history.of_bucket(bucket),
+        writes_resume_within(contract.promises.recovery_s["all-restarted"], since="healed"),
+        given=[every_fault_landed, at_least(20, acknowledged_puts, when="after")],
+        promise=contract.promises.at("recovery_s"),
+    )
+
+
+@pytest.mark.parametrize("bucket", BUCKETS)
+def test_a_rolling_restart_interrupts_writes_no_longer_than_the_budget(certify, contract, bucket):
+    """During a rolling restart the longest time without an acknowledged write stays within the budget."""
+    history = certify.run(RESTARTED)
+    certify.that(
+        history.of_bucket(bucket),
+        no_gap_is_longer_than(contract.promises.recovery_s["rolling-restart"]),
+        given=[every_fault_landed, at_least(150, acknowledged_puts)],
+        promise=contract.promises.at("recovery_s"),
+    )
+
+
+@pytest.mark.parametrize("victim", VICTIMS)
+def test_a_meta_leader_is_elected_again(certify, contract, victim):
+    """After the death of one server, the others name one live meta leader within the budget."""
+    certify.that(
+        certify.run(KILLED[victim]),
+        a_meta_leader_is_named_within(contract.promises.recovery_s["one-server-killed"]),
+        given=[every_fault_landed],
+        promise=contract.promises.at("recovery_s"),
+    )
