@@ -7,10 +7,10 @@ Not here   partitions: test_partitions.py
 from __future__ import annotations
 
 import pytest
-from natsproof.checkers.meta import a_meta_leader_is_named_within
 
 from natsproof.checkers.durability import no_write_is_acknowledged_during
 from natsproof.checkers.guards import acknowledged_puts, at_least, every_fault_landed, tried_writes
+from natsproof.checkers.meta import a_meta_leader_is_named_within
 from natsproof.checkers.recovery import no_gap_is_longer_than, writes_resume_within
 from suites.trials import ALL_KILLED, BUCKETS, KILLED, PAUSED, RESTARTED, TWO_KILLED, VICTIMS
 

@@ -47,7 +47,7 @@ def a_meta_leader_is_named_within(budget_s: float) -> Checker:
             took_s.append(waited_s)
         worst = max(took_s)
         return holds(
-            f"a meta leader was named {worst:.1f} s after the fault at the latest ({count(len(took_s), 'fault')})",
+            f"a meta leader was named within {worst:.1f} s of each fault ({count(len(took_s), 'fault')})",
             elected_s=round(worst, 2),
             budget_s=budget_s,
         )

@@ -1,0 +1,60 @@
+"""The loaded trials that several claims judge: real Locust with the platform's mix.
+
+A little more is offered than promised, and reads come on top: the promised rate is one of acknowledged
+writes. Locust needs some seconds to start: that is the warm-up.
+"""
+
+from __future__ import annotations
+
+from natsproof.contract.model import Promises
+from natsproof.faults.process import Kill
+from natsproof.load.mix import PLATFORM, share
+from natsproof.load.workload import LocustLoad
+from natsproof.trial import Trial
+
+ABOVE = 1.1
+WARM_UP_S = 4.0
+#: A server stays away this long, and comes back long before the next is killed.
+DOWN_S = 4.0
+VICTIMS = ("leader", "follower", "random")
+
+
+def offered_hz(floor_hz: float) -> float:
+    """Operations a second of which the writes are a little more than the floor."""
+    return ABOVE * floor_hz / share(PLATFORM, writing=True)
+
+
+def all_pods(promises: Promises, duration_s: float) -> Trial:
+    load = LocustLoad(rate_hz=offered_hz(promises.rate_floor_hz), objective_s=promises.p99_s or 0.5)
+    return Trial("load, all pods up", (load,), duration_s=duration_s, warm_up_s=WARM_UP_S)
+
+
+def one_pod_down(promises: Promises, victim: str, measured_s: float) -> Trial:
+    budget_s = promises.recovery_s["one-server-killed"]
+    load = LocustLoad(rate_hz=offered_hz(promises.rate_floor_one_down_hz), objective_s=promises.p99_s or 0.5)
+    away = Kill(victim, of="message_state", at_s=1.0, down_s=budget_s + measured_s)
+    duration_s = 1.0 + budget_s + measured_s + 2.0
+    return Trial(f"load, {victim} down", (load,), (away,), duration_s=duration_s, warm_up_s=WARM_UP_S)
+
+
+def kills(promises: Promises, count: int) -> Trial:
+    """`count` kills, of the leader, a follower and any server in turn, each a budget and more apart."""
+    apart_s = promises.recovery_s["one-server-killed"] + DOWN_S
+    load = LocustLoad(rate_hz=offered_hz(promises.rate_floor_one_down_hz), objective_s=promises.p99_s or 0.5)
+    faults = tuple(
+        Kill(VICTIMS[n % len(VICTIMS)], of="message_state", at_s=2.0 + n * apart_s, down_s=DOWN_S)
+        for n in range(count)
+    )
+    return Trial(
+        f"load, {count} kills", (load,), faults, duration_s=2.0 + count * apart_s, warm_up_s=WARM_UP_S
+    )
+
+
+def noisy(promises: Promises, duration_s: float) -> Trial:
+    load = LocustLoad(
+        rate_hz=2 * offered_hz(promises.rate_floor_hz),
+        noisy_bucket="message_state",
+        noise=10.0,
+        objective_s=promises.p99_s or 0.5,
+    )
+    return Trial("load, one bucket noisy", (load,), duration_s=duration_s, warm_up_s=WARM_UP_S)

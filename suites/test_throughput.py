@@ -1,0 +1,97 @@
+"""Throughput: the promised rate holds, also while pods die.
+
+Promise    manifests/promises.yaml: rate_floor_hz, rate_floor_one_down_hz, p99, recovery
+Load       real Locust (loadtests/locustfile.py), open loop, the platform's mix; every operation is recorded and judged
+Not here   how much more it takes: test_capacity.py; power loss: test_durability.py
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from natsproof.checkers.durability import no_acknowledged_put_is_lost
+from natsproof.checkers.guards import acknowledged_writes as acknowledged
+from natsproof.checkers.guards import at_least, every_fault_landed
+from natsproof.checkers.loaded import (
+    AnswersWithin,
+    ServesAgainWithin,
+    SharesFairly,
+    SustainsRate,
+    the_generator_kept_its_schedule,
+)
+from suites import loads
+
+GIVEN = [the_generator_kept_its_schedule, at_least(1000, acknowledged)]
+GIVEN_FAULTS = [*GIVEN, every_fault_landed]
+
+
+def test_the_promised_rate_holds_with_all_pods(certify, contract):
+    """The promised number of writes a second is acknowledged while all pods are up."""
+    promises = contract.promises
+    history = certify.run(loads.all_pods(promises, certify.scaled(quick=12, standard=30, deep=120)))
+    certify.that(
+        history, SustainsRate(promises.rate_floor_hz), given=GIVEN, promise=promises.at("rate_floor_hz")
+    )
+
+
+def test_a_put_at_the_promised_rate_is_answered_in_time(certify, contract):
+    """The 99th percentile of the latency at the promised rate, from the intended send, is as promised."""
+    promises = contract.promises
+    history = certify.run(loads.all_pods(promises, certify.scaled(quick=12, standard=30, deep=120)))
+    certify.that(history, AnswersWithin(promises.p99_s), given=GIVEN, promise=promises.at("p99_s"))
+
+
+@pytest.mark.parametrize("victim", ["leader", "follower"])
+def test_the_promised_rate_holds_with_one_pod_down(certify, contract, victim):
+    """With one pod down, once the recovery budget is over, the promised lower rate is acknowledged."""
+    promises = contract.promises
+    history = certify.run(loads.one_pod_down(promises, victim, certify.scaled(quick=8, standard=20, deep=60)))
+    budget_s = promises.recovery_s["one-server-killed"]
+    certify.that(
+        history,
+        SustainsRate(promises.rate_floor_one_down_hz, when="down", budget_s=budget_s),
+        given=GIVEN_FAULTS,
+        promise=promises.at("rate_floor_one_down_hz"),
+    )
+
+
+def test_no_acknowledged_write_is_lost_under_load_and_kills(certify, contract):
+    """Every write acknowledged to the load is there at the end, though pods were killed again and again."""
+    history = certify.run(loads.kills(contract.promises, certify.scaled(quick=3, standard=12, deep=200)))
+    certify.that(
+        history,
+        no_acknowledged_put_is_lost,
+        given=[at_least(1000, acknowledged), every_fault_landed],
+        promise=contract.promises.at("survives"),
+    )
+
+
+def test_service_returns_within_the_budget_after_each_kill(certify, contract):
+    """After each kill under load, every bucket acknowledges writes again within the recovery budget."""
+    promises = contract.promises
+    history = certify.run(loads.kills(promises, certify.scaled(quick=3, standard=12, deep=200)))
+    certify.that(
+        history,
+        ServesAgainWithin(promises.recovery_s["one-server-killed"]),
+        given=GIVEN_FAULTS,
+        promise=promises.at("recovery_s"),
+    )
+
+
+def test_a_noisy_bucket_does_not_starve_the_locks(certify, contract):
+    """While message_state gets ten times its share, locks are answered as promised."""
+    promises = contract.promises
+    history = certify.run(loads.noisy(promises, certify.scaled(quick=10, standard=30, deep=120)))
+    certify.that(
+        history,
+        AnswersWithin(promises.p99_s, bucket="integration_locks"),
+        given=GIVEN,
+        promise=promises.at("p99_s"),
+    )
+
+
+def test_all_buckets_are_served_alike(certify, contract):
+    """No bucket has a smaller part of its operations answered than the others."""
+    promises = contract.promises
+    history = certify.run(loads.noisy(promises, certify.scaled(quick=10, standard=30, deep=120)))
+    certify.that(history, SharesFairly(), given=GIVEN, promise=promises.at("rate_floor_hz"))
