@@ -1,0 +1,153 @@
+"""Local ports that lead into pods, through the API server: Linux, macOS and remote clusters alike.
+
+A tunnel listens on one loopback port for as long as it lives; each connection opens a port-forward of
+its own to the pod that has the name *now*. So the port stays when the pod dies and comes back, and a
+client reconnects to the same address. While the pod cannot be reached, an accepted connection is closed
+at once: to the client that is a server that hangs up.
+
+A stalled direction carries nothing and breaks nothing, as a black-holed network does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+
+import aiohttp
+
+from natsproof.cluster.kubernetes.link import Link
+
+PROTOCOL = "v4.channel.k8s.io"
+CHUNK_BYTES = 128 * 1024
+OPEN_S = 5.0
+
+
+@dataclass(slots=True)
+class Stall:
+    """What a tunnel holds back: bytes towards the server, bytes towards the client."""
+
+    to_server: bool = False
+    to_client: bool = False
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Tunnel:
+    """One local port to one port of one pod."""
+
+    def __init__(self, link: Link, namespace: str, pod: str, port: int) -> None:
+        self.pod, self.port = pod, port
+        self.opened, self.failed = 0, 0
+        self._link, self._namespace = link, namespace
+        self._stall = Stall()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._socket = socket.socket()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind(("127.0.0.1", 0))
+        self.local_port: int = self._socket.getsockname()[1]
+        self._server = link.run(self._listen())
+
+    def stall(self, *, to_server: bool, to_client: bool) -> None:
+        """Hold back bytes of a direction, or let them go again; also for connections already open."""
+        self._link.run(self._set_stall(to_server, to_client))
+
+    def drop(self) -> None:
+        """Close the connections that are open; the port keeps listening."""
+        self._link.run(self._drop())
+
+    def close(self) -> None:
+        self._link.run(self._close())
+
+    async def _listen(self) -> asyncio.Server:
+        return await asyncio.start_server(self._accepted, sock=self._socket, limit=CHUNK_BYTES)
+
+    async def _set_stall(self, to_server: bool, to_client: bool) -> None:
+        self._stall.to_server, self._stall.to_client = to_server, to_client
+        self._stall.changed.set()
+        self._stall.changed = asyncio.Event()
+
+    async def _drop(self) -> None:
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _close(self) -> None:
+        self._server.close()
+        await self._drop()
+
+    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            await self._wait_while_stalled("to_server")
+            await self._through_api(reader, writer)
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            self.failed += 1
+        except asyncio.CancelledError:  # drop() or the end of the link: the connection just closes
+            pass
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+
+    async def _through_api(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        url = f"{self._link.host}/api/v1/namespaces/{self._namespace}/pods/{self.pod}/portforward"
+        async with asyncio.timeout(OPEN_S):
+            web = await self._link.session.ws_connect(
+                url,
+                params={"ports": str(self.port)},
+                protocols=[PROTOCOL],
+                headers=self._link.headers(),
+                max_msg_size=0,
+                compress=0,
+            )
+        self.opened += 1
+        try:
+            await _first_to_end(self._up(reader, web), self._down(web, writer))
+        finally:
+            with contextlib.suppress(TimeoutError, aiohttp.ClientError):
+                async with asyncio.timeout(1):
+                    await web.close()
+
+    async def _up(self, reader: asyncio.StreamReader, web: aiohttp.ClientWebSocketResponse) -> None:
+        while data := await reader.read(CHUNK_BYTES):
+            await self._wait_while_stalled("to_server")
+            await web.send_bytes(b"\x00" + data)
+
+    async def _down(self, web: aiohttp.ClientWebSocketResponse, writer: asyncio.StreamWriter) -> None:
+        greeted: set[int] = set()  # the first message of each channel only repeats the port number
+        async for message in web:
+            if message.type is not aiohttp.WSMsgType.BINARY:
+                return
+            channel, data = message.data[0], message.data[1:]
+            if channel not in greeted:
+                greeted.add(channel)
+                data = data[2:]
+            if not data:
+                continue
+            if channel == 1:  # the kubelet's error text: nobody listens there
+                self.failed += 1
+                return
+            await self._wait_while_stalled("to_client")
+            writer.write(data)
+            await writer.drain()
+
+    async def _wait_while_stalled(self, way: str) -> None:
+        while getattr(self._stall, way):
+            await self._stall.changed.wait()
+
+
+async def _first_to_end(*ways: Awaitable[None]) -> None:
+    """Run both ways of a connection; when one ends, the other is cancelled."""
+    tasks = [asyncio.ensure_future(way) for way in ways]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
