@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from natsproof.contract import schema_check, yaml_source
+from natsproof.contract import kustomize, schema_check, yaml_source
 from natsproof.contract.assemble import assemble
 from natsproof.contract.model import Contract, Place
 from natsproof.contract.objects import kubernetes_object
@@ -15,7 +15,6 @@ from natsproof.contract.yaml_source import Node
 from natsproof.errors import ContractError
 
 SUFFIXES = (".yaml", ".yml", ".json")
-KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 
 
 def load(source: str | Path, *, promises_required: bool = True) -> Contract:
@@ -26,7 +25,22 @@ def load(source: str | Path, *, promises_required: bool = True) -> Contract:
     """
     if str(source) == "-":
         return load_documents([("<stdin>", sys.stdin.read())], promises_required=promises_required)
-    return load_documents(read_files(source), promises_required=promises_required)
+    folder = _kustomization(Path(source))
+    if folder is None:
+        return load_documents(read_files(source), promises_required=promises_required)
+    return load_nodes(
+        _unlisted(kustomize.render(folder)),
+        Place(str(folder), 1),
+        Problems(),
+        promises_required=promises_required,
+    )
+
+
+def _kustomization(path: Path) -> Path | None:
+    """The folder to render if the path is a kustomization or a folder with one."""
+    if path.name in kustomize.FILES and path.is_file():
+        return path.parent
+    return path if path.is_dir() and kustomize.file_in(path) else None
 
 
 def load_documents(files: Sequence[tuple[str, str]], *, promises_required: bool = True) -> Contract:
@@ -64,7 +78,7 @@ def read_files(source: str | Path) -> list[tuple[str, str]]:
         found = [path]
     else:
         raise ContractError(f"{path}: no such file or folder; give manifests with --manifests PATH")
-    return [(str(file), read_text(file)) for file in found if file.name not in KUSTOMIZATIONS]
+    return [(str(file), read_text(file)) for file in found if file.name not in kustomize.FILES]
 
 
 def read_text(file: Path) -> str:

@@ -91,7 +91,8 @@ RANGES = {
 
 @cache
 def table() -> dict[str, Any]:
-    """`{"kinds": {"apps/v1/StatefulSet": name}, "types": {name: {"f": {field: type}, "r": [required]}}}`"""
+    """`{"kinds": {"apps/v1/StatefulSet": name}, "types": {name: {"f": {field: type}, "r": [required],
+    "m": {field: keys}}}}`; m: by which keys a strategic merge pairs the elements of a list."""
     loaded: dict[str, Any] = json.loads(TABLE.read_text())
     return loaded
 
@@ -144,6 +145,10 @@ def _collect(ref: str, definitions: dict[str, Any], types: dict[str, Any]) -> No
     if required:
         entry["r"] = required
     for field, schema in definition.get("properties", {}).items():
+        if "merge" in schema.get("x-kubernetes-patch-strategy", "") and field != "managedFields":
+            keys = schema.get("x-kubernetes-list-map-keys") or [schema.get("x-kubernetes-patch-merge-key")]
+            if keys[0]:
+                entry.setdefault("m", {})[field] = keys
         if field != "managedFields":
             entry["f"][field] = "o" if field == "status" else _type(schema, definitions, types)
 

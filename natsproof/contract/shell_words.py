@@ -1,4 +1,4 @@
-"""The words of a POSIX shell script, each with its line: quotes, parameters, substitutions, here-documents."""
+"""The words of a POSIX shell script, each with its line: quotes, parameters, substitutions and so on."""
 
 from __future__ import annotations
 
