@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from natsproof.checkers import Checker
 from natsproof.checkers.exhibits import MOST, count, exhibit
+from natsproof.checkers.windows import fault_name, phases
+from natsproof.checkers.windows import windows as windows_of
 from natsproof.checkers.writes import WriteLog, bucket_by_key, foreign, rows_of, ttl_ns_by_key, write_log
 from natsproof.history import ABSENT, NEVER_NS, History, Kind, Outcome
 from natsproof.verdict import Exhibit, Verdict, broken, holds, unknown
@@ -182,20 +184,6 @@ def _shape_of_loss(history: History, log: WriteLog, sweep: _Sweep) -> tuple[int,
     return n_pre, len(lost) - n_pre - n_post, n_post
 
 
-def phases(
-    history: History, call_ns: NDArray[np.int64], return_ns: NDArray[np.int64]
-) -> tuple[Mask, Mask, Mask]:
-    """Masks: ended before the first fault began, overlapping a fault, anything later."""
-    during = np.zeros(len(call_ns), dtype=np.bool_)
-    if not history.injections:
-        return ~during, during, during.copy()
-    for injection in history.injections:
-        healed_ns = injection.injected_ns if injection.healed_ns is None else injection.healed_ns
-        during |= (return_ns >= injection.began_ns) & (call_ns <= healed_ns)
-    before = return_ns < min(i.began_ns for i in history.injections)
-    return before, during, ~before & ~during
-
-
 def _violations(history: History, log: WriteLog, sweep: _Sweep) -> tuple[list[Exhibit], list[str]]:
     reasons: list[str] = []
     exhibits: list[Exhibit] = []
@@ -248,24 +236,23 @@ def no_write_is_acknowledged_between(begin: str, end: str) -> Checker:
     return checker
 
 
-def no_write_is_acknowledged_during(fault: str, *, settle_s: float = 0.0) -> Checker:
-    """While `fault` (its name in the injections) is on, no write called since is acknowledged.
+def no_write_is_acknowledged_during(fault: object, *, settle_s: float = 0.0) -> Checker:
+    """While `fault` (its name or class) is on, no write called since is acknowledged.
 
-    The window begins `settle_s` after the fault was injected and ends when it was healed.
+    The window begins `settle_s` after the fault was injected and ends when its healing began.
     """
+    name = fault_name(fault)
 
     def checker(history: History) -> Verdict:
-        windows = [
-            (i.injected_ns + int(settle_s * 1e9), i.healed_ns)
-            for i in history.injections
-            if i.fault == fault and i.landed and i.healed_ns is not None
-        ]
-        if not windows:
-            return unknown(f"no {fault} landed and was healed")
-        return _none_acknowledged(history, windows)
+        own = windows_of(history, fault)
+        if not own:
+            return unknown(f"no {name} landed")
+        return _none_acknowledged(
+            history, [(w.injected_ns + int(settle_s * 1e9), w.heal_began_ns) for w in own]
+        )
 
-    checker.__name__ = checker.__qualname__ = f"no_write_is_acknowledged_during({fault})"
-    checker.__doc__ = f"While {fault} is on, every write is refused or stays unanswered."
+    checker.__name__ = checker.__qualname__ = f"no_write_is_acknowledged_during({name})"
+    checker.__doc__ = f"While {name} is on, every write is refused or stays unanswered."
     return checker
 
 
