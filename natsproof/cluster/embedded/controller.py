@@ -13,12 +13,13 @@ from typing import Any, TypeVar
 from natsproof.cluster.embedded import dns
 from natsproof.cluster.embedded.kubelet import Node, Pod
 from natsproof.cluster.embedded.podplan import CLUSTER_DOMAIN, PodIdentity
-from natsproof.cluster.embedded.runtime import Runtime
+from natsproof.cluster.embedded.runtime import Runtime, StartGate
 from natsproof.cluster.embedded.setup_job import JobRun
 from natsproof.contract.model import Contract, StatefulSet
 from natsproof.errors import ClusterError, DeadlineExceeded, UsageError
 
 T = TypeVar("T")
+GATE_LIMIT_S = 2.0  # servers that are made ready wait this long for those that are not
 JOB_ADDRESS = 180  # pod number of the first attempt of the Job; servers are below
 
 
@@ -34,6 +35,7 @@ class ControlPlane:
         self._thread = threading.Thread(target=self._run, name="natsproof-kubelet", daemon=True)
         self._tasks: set[asyncio.Task[None]] = set()
         self.failure: BaseException | None = None
+        self._gate = StartGate(0)
 
     @property
     def contract(self) -> Contract:
@@ -94,6 +96,7 @@ class ControlPlane:
         pods = [*self.pods.values(), *([self.job.pod] if self.job and self.job.pod else [])]
         await asyncio.gather(*(pod.delete(grace_s=0) for pod in pods))
         await self._loop.shutdown_default_executor()
+        self._gate.close()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
@@ -110,20 +113,25 @@ class ControlPlane:
     async def _create_all(self, replicas: int) -> None:
         """podManagementPolicy: all at once, or each when the one before is Ready."""
         ordered = self.statefulset.pod_management_policy != "Parallel"
+        missing = [n for n in range(replicas) if f"{self.statefulset.name}-{n}" not in self.pods]
+        if len(missing) > 1 and not ordered:
+            self._gate.close()
+            self._gate = StartGate(len(missing))
+            self._loop.call_later(GATE_LIMIT_S, self._gate.open)
         for ordinal in range(replicas):
             name = f"{self.statefulset.name}-{ordinal}"
-            if name not in self.pods:
-                self.create(ordinal)
+            if ordinal in missing:
+                self.create(ordinal, None if ordered or len(missing) == 1 else self._gate)
             if ordered:
                 await self.node.wait_for(lambda n=name: n in self.pods and self.pods[n].ready)  # type: ignore[misc]
 
-    def create(self, ordinal: int) -> Pod:
+    def create(self, ordinal: int, gate: StartGate | None = None) -> Pod:
         """A new incarnation of a pod of the StatefulSet, on its old volume."""
         desired, name = self.statefulset, f"{self.statefulset.name}-{ordinal}"
         labels = {**desired.template.labels, "statefulset.kubernetes.io/pod-name": name}
         labels["apps.kubernetes.io/pod-index"] = str(ordinal)
         identity = self._identity(name, ordinal, labels, desired.service_name, ordinal)
-        pod = Pod(self.node, desired.template, identity, lambda claim: self.claim_folder(claim, name))
+        pod = Pod(self.node, desired.template, identity, lambda claim: self.claim_folder(claim, name), gate)
         self.pods[name] = pod
         pod.begin()
         return pod

@@ -6,7 +6,8 @@ died. It dies with the process that started it by PR_SET_PDEATHSIG, and when the
 Messages are JSON on a SOCK_SEQPACKET socket, file descriptors beside them:
     sandbox hostname           → fds: network namespace, a socket inside it (for ioctl)
     forget  sandbox
-    spawn   sandbox, launch    + fds: output, → pid, fds: pidfd
+    spawn   sandbox, launch    + fds: output[, gate], → pid, fds: pidfd
+            with a gate all is made ready, but the program starts when the gate's writing end is closed
     exec    of (pid), launch   + fds: output, → pid, fds: pidfd
     then, unasked: {"exit": pid, "status": code, negative for a signal}
 Every request is answered with its `id`, or with `error`.
@@ -35,6 +36,7 @@ SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 #: What of the host's file system a pod sees, read-only; an image's own files are laid over it.
 HOST_FOLDERS = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "nix", "etc/ssl", "etc/pki")
 HOST_FILES = ("etc/ld.so.cache", "etc/alternatives", "etc/localtime", "etc/ca-certificates")
+AT_GATE = b"\0"  # what a container says when it only waits for its gate
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -165,11 +167,11 @@ def forked(body: Callable[[int], None], limit_s: float = 20) -> int:
     poll.register(reader, select.POLLIN | select.POLLHUP)
     while poll.poll(limit_s * 1000):
         chunk = os.read(reader, 65536)
-        if not chunk:
-            break
         text += chunk
+        if not chunk or text.endswith(AT_GATE):
+            break
     os.close(reader)
-    said = text.decode(errors="replace")
+    said = text.removesuffix(AT_GATE).decode(errors="replace")
     number, _, error = said.partition(" ")
     if not number.startswith("P") or error:
         raise OSError(error or said[1:] or "the process did not start in time")
@@ -187,7 +189,10 @@ def second(report: int, body: Callable[[], None]) -> NoReturn:
         try:
             body()
         except BaseException as problem:
-            os.write(report, f"{problem}"[:4000].encode())
+            signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+            for fd in (report, 2):  # nobody reads the report of who passed a gate
+                with contextlib.suppress(OSError):
+                    os.write(fd, f"{problem}"[:4000].encode())
         os._exit(127)
     os.write(report, f"P{pid} ".encode())
     os.write(hold_writer, b".")
@@ -243,6 +248,9 @@ class Init:
 
             def run() -> None:
                 build_root(request["stage"], launch)
+                if len(fds) > 1:
+                    os.write(report, AT_GATE)
+                    os.read(fds[1], 1)
                 become(launch, fds[0])
 
             second(report, run)

@@ -15,7 +15,7 @@ from natsproof.cluster.embedded import podplan, probes
 from natsproof.cluster.embedded.images import known
 from natsproof.cluster.embedded.pid1 import Launch
 from natsproof.cluster.embedded.podplan import PodIdentity, PodRefused
-from natsproof.cluster.embedded.runtime import Running, Runtime
+from natsproof.cluster.embedded.runtime import Running, Runtime, StartGate
 from natsproof.cluster.embedded.volumes import PodVolumes
 from natsproof.contract.model import Container, Contract, PodSpec, Probe
 from natsproof.errors import ClusterError
@@ -88,14 +88,19 @@ class Pod:
     """One incarnation of a pod. All coroutines belong to the cluster's loop."""
 
     def __init__(
-        self, node: Node, spec: PodSpec, identity: PodIdentity, claim: Callable[[str], Path] | None = None
+        self,
+        node: Node,
+        spec: PodSpec,
+        identity: PodIdentity,
+        claim: Callable[[str], Path] | None = None,
+        gate: StartGate | None = None,
     ) -> None:
         self.node, self.spec, self.identity = node, spec, identity
         self.name = identity.name
         self.states = {c.name: ContainerState(c) for c in spec.containers if known(c.image)}
         self.deleting = False
         self.finished: bool | None = None  # of a pod that does not restart: whether it succeeded
-        self._claim = claim
+        self._claim, self._gate = claim, gate
         self._allowed = asyncio.Event()
         self._allowed.set()
         self._tasks: list[asyncio.Task[None]] = []
@@ -157,7 +162,7 @@ class Pod:
             await self._allowed.wait()
             started_ns = now_ns()
             try:
-                process = await asyncio.to_thread(self._start, state)
+                process = await self._start_at_gate(state)
             except ClusterError as problem:
                 self.node.record(self.name, "held", str(problem))
                 state.next_backoff_s = max(state.next_backoff_s, BACKOFF_S)
@@ -176,7 +181,17 @@ class Pod:
             else:
                 state.next_backoff_s = 0.0
 
-    def _start(self, state: ContainerState) -> Running:
+    async def _start_at_gate(self, state: ContainerState) -> Running:
+        gate, self._gate = self._gate, None
+        if gate is None:
+            return await asyncio.to_thread(self._start, state, None)
+        try:
+            return await asyncio.to_thread(self._start, state, gate.fd)
+        finally:
+            gate.arrived()
+            await gate.opened.wait()
+
+    def _start(self, state: ContainerState, gate: int | None) -> Running:
         assert self._volumes is not None
         state.launch = podplan.launch(
             self.node.contract,
@@ -190,7 +205,7 @@ class Pod:
         )
         main = len(self.states) == 1 or state.spec.name == self.node.contract.server_container.name
         log = self.node.log(self.name, "" if main else state.spec.name)
-        return self.node.runtime.spawn(self.name, state.launch, log)
+        return self.node.runtime.spawn(self.name, state.launch, log, gate)
 
     async def _run(self, state: ContainerState, process: Running) -> None:
         state.process = process

@@ -158,13 +158,19 @@ class Pid1:
     def forget(self, name: str) -> None:
         self._request({"op": "forget", "sandbox": name})
 
-    def spawn(self, name: str, launch: Launch, *, stage: Path, output: int) -> Process:
-        """Run a container in a sandbox; `stage` is an empty folder to build its root on."""
-        return self._start({"op": "spawn", "sandbox": name, "stage": str(stage)}, launch, output)
+    def spawn(
+        self, name: str, launch: Launch, *, stage: Path, output: int, gate: int | None = None
+    ) -> Process:
+        """Run a container in a sandbox; `stage` is an empty folder to build its root on.
+
+        With the reading end of a pipe as `gate`, the program waits until the writing end is closed.
+        """
+        fds = [output] if gate is None else [output, gate]
+        return self._start({"op": "spawn", "sandbox": name, "stage": str(stage)}, launch, fds)
 
     def execute(self, inside: Process, launch: Launch, *, output: int) -> Process:
         """Run a program in a running container, as `kubectl exec` does."""
-        return self._start({"op": "exec", "of": inside.key}, launch, output)
+        return self._start({"op": "exec", "of": inside.key}, launch, [output])
 
     def close(self) -> None:
         self._channel.close()
@@ -172,8 +178,8 @@ class Pid1:
             self.process.kill()
         self.process.wait(10)
 
-    def _start(self, request: dict[str, Any], launch: Launch, output: int) -> Process:
-        reply, _ = self._request({**request, "launch": asdict(launch)}, [output])
+    def _start(self, request: dict[str, Any], launch: Launch, fds: Sequence[int]) -> Process:
+        reply, _ = self._request({**request, "launch": asdict(launch)}, fds)
         process: Process = reply["process"]
         return process
 
