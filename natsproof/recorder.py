@@ -90,10 +90,9 @@ class Recorder:
                     self._record("key", {"index": index, "bucket": bucket, "name": name})
         return index
 
-    def keys(self, bucket: str | None = None) -> list[tuple[str, str, int]]:
-        """(bucket, name, index) of all keys so far, of one bucket or of all."""
-        known = list(self._keys.items())
-        return [(b, name, index) for (b, name), index in known if bucket in (None, b)]
+    def known_keys(self) -> list[tuple[str, str]]:
+        """(bucket, name) of all keys so far."""
+        return list(self._keys)
 
     def error(self, text: str) -> int:
         """The index of an error's text."""

@@ -48,7 +48,9 @@ class LoopbackCluster:
 
     def __init__(self, buckets: Sequence[Bucket] = BUCKETS) -> None:
         self.binary = str(nats_server(VERSION).path)
-        self.contract: Any = SimpleNamespace(digest="0" * 64, promises=Promises(buckets=tuple(buckets)))
+        self.contract: Any = SimpleNamespace(
+            digest="0" * 64, promises=Promises(buckets=tuple(buckets)), job_buckets=tuple(buckets)
+        )
         self.folder = Path(tempfile.mkdtemp(prefix="loopback-"))
         ports = free_ports(9)
         self.cluster_ports = ports[6:]

@@ -63,8 +63,9 @@ class Aimed:
 
     def __post_init__(self) -> None:
         if self.victim not in VICTIMS and not re.fullmatch(r"[a-z0-9.-]+-\d+", self.victim):
+            valid = ", ".join(VICTIMS)
             raise UsageError(
-                f"{self.victim!r} is no victim. Valid: {', '.join(VICTIMS)}, or a server's name (nats-platform-0)"
+                f"{self.victim!r} is no victim. Valid: {valid}, or a server's name such as nats-platform-0"
             )
         if self.at_s < 0 or (self.down_s is not None and self.down_s < 0):
             raise UsageError(f"{self!r}: at_s and down_s are seconds from 0 up")

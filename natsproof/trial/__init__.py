@@ -117,7 +117,8 @@ def run(trial: Trial, cluster: Cluster, *, seed: int, path: Path) -> History:
     """
     if missing := missing_capabilities(trial, cluster):
         raise NotAvailableHere(
-            f"trial {trial.name}: cluster {cluster.kind} is not {', '.join(missing)}; choose another --cluster"
+            f"trial {trial.name}: cluster {cluster.kind} is not {', '.join(missing)}; "
+            "choose another with --cluster"
         )
     prefix = f"t{secrets.token_hex(4)}"
     with Recorder(path, _meta(trial, cluster, seed, prefix)) as recorder:
@@ -238,6 +239,7 @@ class _Run:
         if self.trial.replica_audit and settled:
             for bucket in self.stage.buckets:
                 await audit.replica_rows(self.stage, self.prober, bucket)
+        await self.stage.tidy()
 
 
 async def _first_failure(tasks: list[asyncio.Task[None]], until: Deadline) -> None:

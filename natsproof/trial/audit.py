@@ -91,7 +91,7 @@ async def settle(stage: Stage, client: RecordingClient, within_s: float) -> bool
 
 async def final_reads(stage: Stage, clients: Sequence[RecordingClient]) -> None:
     """FINAL_GET of every key of the trial, through the leader, each tried three times at most."""
-    wanted = [(bucket, name) for bucket, name, _ in stage.recorder.keys() if bucket in stage.buckets]
+    wanted = [(bucket, name) for bucket, name in stage.recorder.known_keys() if bucket in stage.buckets]
     queue = iter(wanted)
     deadline = Deadline.within(AUDIT_S)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -13,7 +13,7 @@ from natsproof.client.connection import Connection
 from natsproof.clock import Deadline
 from natsproof.cluster import Cluster, Server
 from natsproof.contract.model import Contract
-from natsproof.errors import UsageError
+from natsproof.errors import ClusterError, UsageError
 from natsproof.recorder import Recorder
 
 T = TypeVar("T")
@@ -29,6 +29,15 @@ class Stage:
         self.ends = Deadline.within(0)
         self._index_of = {urlsplit(s.client_url).netloc: s.ordinal for s in cluster.servers}
         self._connections: list[Connection] = []
+        self.tidying: list[Callable[[], Awaitable[object]]] = []
+
+    async def tidy(self) -> None:
+        """Take away what workloads made, last first; what fails is written down."""
+        for step in reversed(self.tidying):
+            try:
+                await step()
+            except ClusterError as problem:
+                self.recorder.observe("left_behind", {"problem": str(problem)})
 
     async def client(
         self, name: str, *, server: str | None = None, timeout_s: float = TIMEOUT_S
@@ -60,6 +69,7 @@ class Scene:
         self.recorder = stage.recorder
         self.cluster = stage.cluster
         self.clients: list[RecordingClient] = []  # those opened by this workload, in order
+        self.kept: dict[str, Any] = {}  # what the workload keeps from one phase to the next
 
     @property
     def contract(self) -> Contract:
@@ -117,6 +127,10 @@ class Scene:
         """Settle, final reads and the replica audit take this bucket in too."""
         if bucket not in self._stage.buckets:
             self._stage.buckets.append(bucket)
+
+    def afterwards(self, step: Callable[[], Awaitable[object]]) -> None:
+        """Run `step` after the final reads and the audit, to take away what the workload made."""
+        self._stage.tidying.append(step)
 
     async def verb(self, call: Callable[..., T], *arguments: Any) -> T:
         """A cluster verb, in a thread."""

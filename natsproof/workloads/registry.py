@@ -5,6 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from natsproof.workloads.expiry import Expiry
 from natsproof.workloads.ledger import Ledger
+from natsproof.workloads.locks import Locks
+from natsproof.workloads.register import Register
+from natsproof.workloads.watch import Watch
 
-WORKLOADS: dict[str, Callable[..., Any]] = {it.__name__: it for it in (Ledger,)}
+WORKLOADS: dict[str, Callable[..., Any]] = {
+    it.__name__: it for it in (Expiry, Ledger, Locks, Register, Watch)
+}

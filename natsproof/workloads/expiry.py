@@ -1,0 +1,118 @@
+"""Canaries: planted at different phases and watched, on every replica, until they are gone."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from natsproof.client import RecordingClient
+from natsproof.clock import now_ns
+from natsproof.errors import UsageError
+from natsproof.workloads.twins import make_twin
+
+if TYPE_CHECKING:
+    from natsproof.trial import Scene
+
+
+@dataclass(frozen=True)
+class Expiry:
+    """`canaries` a bucket, planted over `plant_s`, read through the leader and on each server's own
+    replica from `early_s` before they are due until they are gone, or `late_s` after.
+
+    `ttl_s` set: a twin of each bucket with that TTL is made and used; None: the bucket itself, which
+    must have the TTL the contract promises. `rewrite_share` of the canaries are written again at half
+    their life, which restarts their age. A read every `poll_s` and reader while a canary is due.
+    Drive must last plant_s + 1.5 x TTL + late_s to see the last one go.
+    """
+
+    buckets: tuple[str, ...]
+    ttl_s: float | None = 3.0
+    canaries: int = 12
+    plant_s: float = 2.0
+    rewrite_share: float = 0.25
+    early_s: float = 0.6
+    late_s: float = 3.0
+    poll_s: float = 0.1
+    timeout_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.buckets or self.canaries < 1 or self.poll_s <= 0:
+            raise UsageError(f"{self!r}: wants a bucket, a canary and a poll_s above 0")
+        if self.ttl_s is not None and self.ttl_s < 0.2:
+            raise UsageError(f"{self!r}: the server's shortest TTL is 0.1 s and its timer ticks every 0.25 s")
+
+    async def prepare(self, scene: Scene) -> None:
+        """A planter, and a reader pinned to each server; twins where a TTL is given."""
+        planter = await scene.client("planter", timeout_s=self.timeout_s)
+        readers = [
+            await scene.client(f"reader on {server.name}", server=server.name, timeout_s=self.timeout_s)
+            for server in scene.servers
+        ]
+        plots: list[tuple[str, float]] = []
+        for bucket in self.buckets:
+            if self.ttl_s is None:
+                promised = scene.contract.promises.bucket(bucket).ttl_s
+                if not promised:
+                    raise UsageError(f"{self!r}: bucket {bucket} promises no TTL, nothing would expire")
+                plots.append((bucket, promised))
+            else:
+                plots.append((await make_twin(scene, planter, bucket, self.ttl_s), self.ttl_s))
+        scene.kept.update(planter=planter, readers=readers, plots=plots)
+
+    async def drive(self, scene: Scene) -> None:
+        await asyncio.gather(
+            *(
+                self._canary(scene, bucket, ttl_s, number, random.Random(scene.rng.random()))
+                for bucket, ttl_s in scene.kept["plots"]
+                for number in range(self.canaries)
+            )
+        )
+
+    async def finish(self, scene: Scene) -> None:
+        """The runner's final reads and its audit of the replicas are all that is needed."""
+
+    async def _canary(self, scene: Scene, bucket: str, ttl_s: float, number: int, rng: random.Random) -> None:
+        """One canary's life. It has clients of its own: readers of several canaries overlap in time."""
+        key = scene.key(f"c{number}")
+        planter: RecordingClient = scene.kept["planter"].fork(f"planter {bucket} {number}")
+        if not await scene.rest(self.plant_s * rng.random()):
+            return
+        planted_ns = await self._plant(scene, planter, bucket, key)
+        if planted_ns and rng.random() < self.rewrite_share and await scene.rest(ttl_s / 2):
+            planted_ns = await self._plant(scene, planter, bucket, key) or planted_ns
+        if not planted_ns:
+            return
+        due_ns = planted_ns + int(ttl_s * 1e9)
+        readers: list[RecordingClient] = scene.kept["readers"]
+        watching = [planter, *(reader.fork(f"{reader.name} {bucket} {number}") for reader in readers)]
+        await asyncio.gather(
+            *(self._until_gone(scene, client, bucket, key, due_ns, client is planter) for client in watching)
+        )
+
+    async def _plant(self, scene: Scene, client: RecordingClient, bucket: str, key: str) -> int:
+        """Write and read back at once, for the server's own timestamp; the call of the write, or 0."""
+        for _ in range(20):
+            called_ns = now_ns()
+            if (await client.put(bucket, key)).ok:
+                await client.get(bucket, key)
+                return called_ns
+            if not await scene.rest(0.3):
+                break
+        return 0
+
+    async def _until_gone(
+        self, scene: Scene, client: RecordingClient, bucket: str, key: str, due_ns: int, through_leader: bool
+    ) -> None:
+        """Read once in mid-life, then every poll_s round the due time until it is gone on this path."""
+        await scene.rest((due_ns - now_ns()) / 2e9)
+        read = client.get if through_leader else client.direct_get
+        await read(bucket, key)
+        await scene.rest((due_ns - now_ns()) / 1e9 - self.early_s)
+        while now_ns() < due_ns + int(self.late_s * 1e9):
+            answer = await read(bucket, key)
+            if answer.ok and answer.value < 0:
+                return
+            if not await scene.rest(self.poll_s):
+                return

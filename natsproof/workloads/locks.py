@@ -1,0 +1,134 @@
+"""Contenders for few locks, with the reference lock client, stalled holders and stale releases."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from natsproof.client import Answer, RecordingClient
+from natsproof.clock import NS_PER_S, now_ns
+from natsproof.errors import UsageError
+from natsproof.history import Kind, Outcome
+from natsproof.lock import IN_DOUBT, OK, REFUSED, Found, Lock, Written
+from natsproof.workloads.twins import make_twin
+
+if TYPE_CHECKING:
+    from natsproof.trial import Scene
+
+_OUTCOMES = {Outcome.OK: OK, Outcome.FAILED: REFUSED, Outcome.UNKNOWN: IN_DOUBT}
+
+
+class RecordingStore:
+    """The lock client's Store on a recording client: a write's id is its nonce."""
+
+    def __init__(self, client: RecordingClient, bucket: str) -> None:
+        self._client, self._bucket = client, bucket
+
+    async def create(self, key: str) -> Written:
+        return _written(await self._client.create(self._bucket, key))
+
+    async def update(self, key: str, revision: int) -> Written:
+        return _written(await self._client.update(self._bucket, key, revision))
+
+    async def delete(self, key: str, revision: int) -> Written:
+        return _written(await self._client.delete(self._bucket, key, revision))
+
+    async def read(self, key: str) -> Found:
+        answer = await self._client.get(self._bucket, key)
+        return Found(answer.ok, str(answer.value) if answer.value >= 0 else None, max(0, answer.revision))
+
+
+def _written(answer: Answer) -> Written:
+    return Written(_OUTCOMES[answer.outcome], str(answer.value), max(0, answer.revision))
+
+
+@dataclass(frozen=True)
+class Locks:
+    """`contenders` want `locks` locks; a holder keeps one for about `hold_s`, renewing every third of the
+    TTL, and releases it. `stall_share` of the holdings stall instead for 1.3 TTL without renewing, then
+    try a stale renewal and a stale release, which must be refused.
+
+    `ttl_s` set: a twin of the bucket with that TTL; None: the bucket itself and its promised TTL. Each
+    holding is a HELD row: from the answer to its create until the holder stopped believing; `revision`
+    is the fencing token.
+    """
+
+    buckets: tuple[str, ...] = ("integration_locks",)
+    contenders: int = 5
+    locks: int = 2
+    ttl_s: float | None = 4.0
+    hold_s: float = 1.0
+    retry_s: float = 0.1
+    stall_share: float = 0.15
+    timeout_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.buckets or self.contenders < 1 or self.locks < 1:
+            raise UsageError(f"{self!r}: wants a bucket, a contender and a lock")
+        if self.ttl_s is not None and self.ttl_s <= self.timeout_s:
+            raise UsageError(f"{self!r}: a lease must outlast an operation's timeout")
+
+    async def prepare(self, scene: Scene) -> None:
+        """A connection a contender; twins where a TTL is given."""
+        contenders = [
+            await scene.client(f"contender {n}", timeout_s=self.timeout_s) for n in range(self.contenders)
+        ]
+        plots: list[tuple[str, float]] = []
+        for bucket in self.buckets:
+            if self.ttl_s is None:
+                promised = scene.contract.promises.bucket(bucket).ttl_s
+                if not promised:
+                    raise UsageError(f"{self!r}: bucket {bucket} promises no TTL, a lock would never lapse")
+                plots.append((bucket, promised))
+            else:
+                plots.append((await make_twin(scene, contenders[0], bucket, self.ttl_s), self.ttl_s))
+        scene.kept.update(contenders=contenders, plots=plots)
+
+    async def drive(self, scene: Scene) -> None:
+        contenders: list[RecordingClient] = scene.kept["contenders"]
+        await asyncio.gather(
+            *(self._contend(scene, client, random.Random(scene.rng.random())) for client in contenders)
+        )
+
+    async def finish(self, scene: Scene) -> None:
+        """All locks were released or lapse by themselves."""
+
+    async def _contend(self, scene: Scene, client: RecordingClient, rng: random.Random) -> None:
+        while await scene.rest(self.retry_s * rng.uniform(0.5, 1.5)):
+            bucket, ttl_s = rng.choice(scene.kept["plots"])
+            key = scene.key(f"lock{rng.randrange(self.locks)}")
+            lock = Lock(RecordingStore(client, bucket), key, ttl_s=ttl_s)
+            if await lock.acquire():
+                await self._hold(scene, client, lock, bucket, rng)
+
+    async def _hold(
+        self, scene: Scene, client: RecordingClient, lock: Lock, bucket: str, rng: random.Random
+    ) -> None:
+        began_ns = now_ns()
+        stalls = rng.random() < self.stall_share
+        revision = lock.revision
+        if stalls:
+            await scene.rest(lock.ttl_s * 1.3)
+        else:
+            ends_ns = began_ns + int(self.hold_s * rng.uniform(0.3, 1.7) * NS_PER_S)
+            while now_ns() < ends_ns and lock.held() and not scene.over():
+                await scene.rest(min(lock.ttl_s / 3, max(0.0, (ends_ns - now_ns()) / NS_PER_S)))
+                if now_ns() < ends_ns:
+                    await lock.renew()
+            revision = lock.revision
+        # time.monotonic and now_ns are one clock: the lease's end is a moment of the history.
+        until_ns = min(now_ns(), int(lock.held_until_s * NS_PER_S)) if lock.held_until_s else now_ns()
+        recorder = client.recorder
+        recorder.event(
+            Kind.HELD,
+            client.index,
+            recorder.key(bucket, lock.key),
+            revision=lock.token,
+            call_ns=began_ns,
+            return_ns=max(began_ns, until_ns),
+        )
+        if stalls and not lock.held():
+            await client.update(bucket, lock.key, revision)
+        await lock.release()
