@@ -10,44 +10,26 @@ from __future__ import annotations
 
 import posixpath
 import re
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from natsproof import units
+from natsproof.contract.natsconf_text import (
+    KEY_END,
+    NEWLINE,
+    SPACE,
+    ConfigSyntaxError,
+    Reader,
+    Spot,
+    Variable,
+)
 
-_SPACE = " \t"
-_NEWLINE = "\r\n"
-_KEY_END = re.compile(r"[\s=:]")
-_BARE_END = re.compile(r"[\r\n;,\]}\t ']|\\")
-_COMMENT = re.compile(r"[^\r\n]*")
-_DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
-_DIGITS = re.compile(r"\d*", re.ASCII)
-_SIZE_TAIL = re.compile(r"[kmgtpeKMGTPE][bBiI]*")
-_ADDRESS_TAIL = re.compile(r"[0-9.:-]*")
-_BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-_ESCAPES = {"t": "\t", "n": "\n", "r": "\r", '"': '"', "\\": "\\"}
 MAX_DEPTH = 64
 MAX_INCLUDES = 32
 
+__all__ = ["ConfigSyntaxError", "Parsed", "Spot", "parse"]
+
 ReadFile = Callable[[str], str]
-
-
-class ConfigSyntaxError(ValueError):
-    """What is wrong, in which file and line of it."""
-
-    def __init__(self, file: str, line: int, text: str) -> None:
-        super().__init__(f"{file}:{line}: {text}")
-        self.file, self.line, self.text = file, line, text
-
-
-@dataclass(frozen=True, slots=True)
-class Spot:
-    """A line of a configuration file, by the file's path in the container."""
-
-    file: str
-    line: int
 
 
 @dataclass
@@ -70,7 +52,7 @@ def parse(text: str, file: str, environment: Mapping[str, str], read_file: ReadF
     return parsed
 
 
-class _Parser:
+class _Parser(Reader):
     def __init__(
         self,
         text: str,
@@ -85,67 +67,33 @@ class _Parser:
         resolving: tuple[str, ...] = (),
         depth: int = 0,
     ) -> None:
-        self.text, self.file, self.environment = text, file, environment
+        super().__init__(text, file)
+        self.environment = environment
         self.read_file, self.parsed = read_file, parsed
         self.scopes = [parsed.tree] if scopes is None else scopes
         self.prefix, self.including, self.resolving = prefix, including, resolving
-        self.position, self.depth = 0, depth
-        self.newlines = [match.start() for match in re.finditer("\n", text)]
-
-    # -- characters ---------------------------------------------------------------------------------------
-
-    def peek(self, ahead: int = 0) -> str:
-        at = self.position + ahead
-        return self.text[at] if at < len(self.text) else ""
-
-    def line(self, position: int | None = None) -> int:
-        return bisect_left(self.newlines, self.position if position is None else position) + 1
-
-    def spot(self) -> Spot:
-        return Spot(self.file, self.line())
-
-    def fail(self, text: str, line: int | None = None) -> ConfigSyntaxError:
-        return ConfigSyntaxError(self.file, self.line() if line is None else line, text)
-
-    def skip(self, characters: str) -> None:
-        while self.peek() and self.peek() in characters:
-            self.position += 1
-
-    def skip_spaces(self) -> None:
-        while self.peek().isspace():
-            self.position += 1
-
-    def comment(self) -> bool:
-        """Step over a comment if one begins here."""
-        if self.peek() == "#" or self.text.startswith("//", self.position):
-            match = _COMMENT.match(self.text, self.position)
-            self.position = match.end() if match else len(self.text)
-            return True
-        return False
-
-    def blank(self) -> None:
-        """Step over spaces, newlines and comments."""
-        self.skip_spaces()
-        while self.comment():
-            self.skip_spaces()
+        self.depth = depth
 
     # -- maps ---------------------------------------------------------------------------------------------
 
     def top(self) -> None:
         """The whole file; a pair of braces around it is allowed, as in JSON."""
-        braces = 0
+        braces, opened = 0, 1
         while True:
             self.blank()
             if not self.peek():
+                if braces > 0:
+                    raise self.fail("a { at the top is never closed with }", opened)
                 return
             if self.peek() == "{":
+                opened = self.line()
                 braces += 1
                 self.position += 1
                 continue
             if self.peek() == "}" and (braces or not self.text[self.position + 1 :].strip()):
                 braces -= 1
                 self.position += 1
-                self.skip(_SPACE + ",;")
+                self.skip(SPACE + ",;")
                 continue
             if self.peek() == "/":
                 raise self.fail("a single / begins nothing; a comment begins with # or //")
@@ -172,12 +120,12 @@ class _Parser:
 
     def value_end(self, close: str, what: str) -> None:
         """After a value: a newline, a comma, a semicolon, a comment or the closing brace."""
-        while self.peek() and self.peek() in _SPACE + "/" and not self.text.startswith("//", self.position):
+        while self.peek() and self.peek() in SPACE + "/" and not self.text.startswith("//", self.position):
             self.position += 1
         if self.comment() or not self.peek():
             return
         character = self.peek()
-        if character in _NEWLINE + ";,":
+        if character in NEWLINE + ";,":
             self.position += 1
         elif character == "}" and (close == "}" or what == "top-level"):
             self.position += 0 if close == "}" else 1
@@ -194,10 +142,10 @@ class _Parser:
         self.skip_spaces()
         if self.peek() and self.peek() in "=:":
             self.position += 1
-            self.skip(_SPACE)
+            self.skip(SPACE)
             if in_map:
                 self.skip_spaces()
-            elif self.peek() and self.peek() in _NEWLINE:
+            elif self.peek() and self.peek() in NEWLINE:
                 raise self.fail(f"the value of {key!r} is missing; write it on the same line", spot.line)
         if not self.peek() or (self.peek() == "}" and in_map):
             raise self.fail(f"the value of {key!r} is missing", spot.line)
@@ -232,7 +180,7 @@ class _Parser:
             key = self.text[self.position + 1 : end]
             self.position = end + 1
             return key, spot, True
-        match = _KEY_END.search(self.text, self.position)
+        match = KEY_END.search(self.text, self.position)
         end = match.start() if match else len(self.text)
         key = self.text[self.position : end]
         self.position = end
@@ -240,7 +188,7 @@ class _Parser:
 
     def include(self, target: dict[str, Any], path: str) -> None:
         line = self.line()
-        self.skip(_SPACE)
+        self.skip(SPACE)
         character = self.peek()
         if character in "'\"" and character:
             end = self.text.find(character, self.position + 1)
@@ -284,16 +232,24 @@ class _Parser:
         if character == "[":
             return self.nested(lambda: self.array(dotted))
         if character == "'":
-            return self.single_quoted(dotted)
+            return self.quoted(self.single_quoted)
         if character == '"':
-            return self.double_quoted(dotted)
+            return self.quoted(self.double_quoted)
         if character == "(":
             return self.block()
         if character == ".":
             raise self.fail("a number begins with a digit, not with a point; quote it if it is text")
         if character == "-" or (character.isascii() and character.isdigit()):
-            return self.number(dotted)
-        return self.bare(dotted)
+            return self.number()
+        spot, word = self.spot(), self.word()
+        return self.variable(word.name, dotted, spot) if isinstance(word, Variable) else word
+
+    def quoted(self, read: Callable[[], str]) -> str:
+        """Quoted text; a variable in quotes is only text, which surprises: it is recorded."""
+        spot, text = self.spot(), read()
+        if re.fullmatch(r"\$[A-Za-z_]\w*", text):
+            self.parsed.quoted_variables.append((text, spot))
+        return text
 
     def nested(self, read: Callable[[], Any]) -> Any:
         self.depth += 1
@@ -317,8 +273,8 @@ class _Parser:
             character = self.peek()
             if not character:
                 raise self.fail("the array that begins here is never closed with ]", opened)
-            if character == ",":
-                raise self.fail("found a comma, expected an element of the array or ]")
+            if character in ",/":
+                raise self.fail(f"found {character!r}, expected an element of the array or ]")
             if character == "]":
                 self.position += 1
                 return found
@@ -329,150 +285,17 @@ class _Parser:
 
     def array_value_end(self) -> None:
         while True:
-            self.skip(_SPACE)
+            self.skip(SPACE)
             if self.comment():
                 continue
             character = self.peek()
-            if character and character in "," + _NEWLINE:
+            if character and character in "," + NEWLINE:
                 self.position += 1
                 return
             if character == "]":
                 return
             found = repr(character) if character else "the end of the file"
             raise self.fail(f"after an element of an array found {found}, expected a comma, a new line or ]")
-
-    def single_quoted(self, dotted: str) -> str:
-        end = self.text.find("'", self.position + 1)
-        if end < 0:
-            raise self.fail("the quoted text that begins here is never closed with '")
-        spot = self.spot()
-        text = self.text[self.position + 1 : end]
-        self.position = end + 1
-        self.note_literal_variable(text, spot)
-        return text
-
-    def double_quoted(self, dotted: str) -> str:
-        spot = self.spot()
-        self.position += 1
-        parts: list[str] = []
-        while True:
-            match = re.compile(r'["\\]').search(self.text, self.position)
-            if match is None:
-                raise self.fail('the quoted text that begins here is never closed with "', spot.line)
-            parts.append(self.text[self.position : match.start()])
-            self.position = match.end()
-            if match[0] == '"':
-                break
-            parts.append(self.escape())
-        text = "".join(parts)
-        self.note_literal_variable(text, spot)
-        return text
-
-    def note_literal_variable(self, text: str, spot: Spot) -> None:
-        if re.fullmatch(r"\$[A-Za-z_]\w*", text):
-            self.parsed.quoted_variables.append((text, spot))
-
-    def escape(self) -> str:
-        """After a backslash."""
-        character = self.peek()
-        self.position += 1
-        if character == "x":
-            digits = self.text[self.position : self.position + 2]
-            if not re.fullmatch(r"[0-9a-fA-F]{2}", digits):
-                raise self.fail(f"found \\x{digits}, expected two hexadecimal digits after \\x")
-            self.position += 2
-            return chr(int(digits, 16))
-        if character not in _ESCAPES or not character:
-            raise self.fail(f'found \\{character}, expected one of \\xXX \\t \\n \\r \\" \\\\')
-        return _ESCAPES[character]
-
-    def block(self) -> str:
-        """Text from ( to a ) alone on its line."""
-        match = re.compile(r"(?<=\n)\)(?=\n|\Z)").search(self.text, self.position + 1)
-        if match is None:
-            raise self.fail("the block that begins here is never closed with a ) alone on its line")
-        text = self.text[self.position + 1 : match.start()]
-        self.position = match.end()
-        return text
-
-    def bare(self, dotted: str, start: int | None = None) -> Any:
-        """An unquoted word: a boolean, a variable or text."""
-        begin = self.position if start is None else start
-        spot, parts, escaped = self.spot(), [], False
-        while True:
-            match = _BARE_END.search(self.text, self.position)
-            end = match.start() if match else len(self.text)
-            parts.append(self.text[begin:end])
-            self.position = end
-            if match is None or match[0] != "\\":
-                break
-            escaped = True
-            self.position += 1
-            parts.append(self.escape())
-            begin = self.position
-        text = "".join(parts)
-        quote = self.peek() == "'"
-        if quote:
-            self.position += 1
-        if escaped or quote:
-            return text
-        if text.lower() in _BOOLEANS:
-            return _BOOLEANS[text.lower()]
-        if text.startswith("$") and start is None:
-            return self.variable(text[1:], dotted, spot)
-        return text
-
-    def number(self, dotted: str) -> Any:
-        """An integer with or without size suffix, a float, a date, or a word that begins with digits."""
-        start, negative = self.position, self.peek() == "-"
-        self.position += negative
-        if not self.peek().isdigit():
-            raise self.fail(f"after - found {self.peek()!r}, expected a digit; quote it if it is text")
-        self.position = _DIGITS.match(self.text, self.position).end()  # type: ignore[union-attr]
-        character = self.peek()
-        if character == ".":
-            return self.fraction(start)
-        if character == "-" and not negative:
-            return self.date(start)
-        tail = _SIZE_TAIL.match(self.text, self.position)
-        if tail:
-            self.position = tail.end()
-        elif negative:
-            return self.integer(start)
-        after = self.peek()
-        if not after or after in _NEWLINE + _SPACE + "};,":
-            return self.integer(start)
-        if after.isdigit() and tail:
-            raise self.fail(f"found {self.text[start : self.position + 1]!r}, expected a size such as 8MB")
-        # nats-server takes one more character, `]` too, before it reads on as text.
-        self.position += 1
-        return self.bare(dotted, start)
-
-    def integer(self, start: int) -> int:
-        try:
-            return units.conf_size(self.text[start : self.position])
-        except ValueError as error:
-            raise self.fail(str(error)) from None
-
-    def fraction(self, start: int) -> float | str:
-        self.position += 1
-        if not self.peek().isdigit():
-            raise self.fail(f"after a point found {self.peek()!r}, expected a digit; quote it if it is text")
-        self.position = _DIGITS.match(self.text, self.position).end()  # type: ignore[union-attr]
-        if self.peek() == ".":
-            self.position = _ADDRESS_TAIL.match(self.text, self.position).end()  # type: ignore[union-attr]
-            return self.text[start : self.position]
-        value = float(self.text[start : self.position])
-        if value == float("inf"):
-            raise self.fail("the number is out of range")
-        return value
-
-    def date(self, start: int) -> str:
-        match = _DATE.match(self.text, start)
-        if match is None:
-            raise self.fail("after digits found '-': quote it if it is text; dates are 2026-01-31T00:00:00Z")
-        self.position = match.end()
-        return match[0]
 
     # -- variables ----------------------------------------------------------------------------------------
 
