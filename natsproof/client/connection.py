@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import nats.errors
 from nats.aio.client import Client as NatsClient
 
 from natsproof.clock import Deadline
-from natsproof.cluster import Server
 from natsproof.errors import ClusterError
 from natsproof.history import NONE
 from natsproof.recorder import Recorder
+
+if TYPE_CHECKING:
+    from natsproof.cluster import Server
 
 CONNECT_TIMEOUT_S = 1
 RETRY_S = 0.1

@@ -42,7 +42,8 @@ class Fault(Protocol):
 @runtime_checkable
 class Sighted(Protocol):
     """A fault whose witness compares: `sight` is taken before the injection and given to `witness_change`,
-    which is then asked instead of `witness`."""
+    which is then asked instead of `witness`. What `inject` returns, if anything, replaces it: some things
+    can only be measured once the victim is down."""
 
     def sight(self, cluster: Any, targets: Sequence[str]) -> Any: ...
     def witness_change(self, cluster: Any, targets: Sequence[str], before: Any) -> str: ...

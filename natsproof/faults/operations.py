@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from natsproof.clock import wait_until
@@ -46,7 +47,7 @@ class RollingRestart(Aimed):
         for target in sorted(targets, key=lambda name: -ordinals[name]):
             cluster.stop(target)
             cluster.start(target)
-            wait_until(f"{target} ready", lambda name=target: cluster.ready(name), within_s=self.ready_s)
+            wait_until(f"{target} ready", partial(cluster.ready, target), within_s=self.ready_s)
 
     def witness_change(self, cluster: Any, targets: Sequence[str], before: Mapping[str, str]) -> str:
         now = server_ids(cluster, targets)

@@ -78,8 +78,10 @@ class Pause(Aimed):
         return confirmed("the ports to fall silent", lambda: each(targets, one), within_s=WITNESS_S)
 
     def heal(self, cluster: Any, targets: Sequence[str]) -> None:
+        """A liveness probe may have killed it meanwhile; then it was started again and runs."""
         for target in targets:
-            cluster.resume(target)
+            if cluster.running(target):
+                cluster.resume(target)
 
 
 def kill_storm(

@@ -5,6 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from natsproof.faults.network import OneWay, Partition
+from natsproof.faults.operations import Evict, RollingRestart
 from natsproof.faults.process import Kill, Pause, Stop
+from natsproof.faults.storage import FillDisk, FlipBits, PowerCut, RestoreSnapshot, TruncateBlock
 
-FAULTS: dict[str, Callable[..., Any]] = {it.__name__: it for it in (Kill, Pause, Stop)}
+FAULTS: dict[str, Callable[..., Any]] = {
+    it.__name__: it
+    for it in (
+        *(Kill, Pause, Stop, RollingRestart, Evict),
+        *(Partition, OneWay),
+        *(PowerCut, FillDisk, FlipBits, TruncateBlock, RestoreSnapshot),
+    )
+}

@@ -86,7 +86,9 @@ class Schedule:
         try:
             before = fault.sight(self._cluster, targets) if isinstance(fault, Sighted) else None
             began = now_ns()
-            fault.inject(self._cluster, targets)
+            # mypy takes the Protocol at its word; Sighted allows a receipt.
+            receipt: Any = fault.inject(self._cluster, targets)  # type: ignore[func-returns-value]
+            before = before if receipt is None else receipt
         except (NatsproofError, OSError) as problem:
             error = f"{type(problem).__name__}: {problem}"
         injected = now_ns()
@@ -98,7 +100,7 @@ class Schedule:
             repr(fault), targets, role, began, injected, None, bool(witness), witness, error
         )
         active.index = self._recorder.injection(active.injection)
-        if getattr(fault, "one_shot", False):
+        if getattr(fault, "one_shot", False) and not error:
             with self._lock:
                 self._active.pop(number, None)
         return injected

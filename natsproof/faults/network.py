@@ -1,0 +1,145 @@
+"""Servers that run but cannot hear each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from natsproof.errors import ClusterError, UsageError
+from natsproof.faults import Aimed
+from natsproof.faults.sight import PlatformView, confirmed, knock, look, server_of
+
+#: Raft heartbeats come every second: longer silence than this means that none came through.
+SILENT_S = 1.8
+WITNESS_S = 8.0
+SIDES = ("both", "victims", "others")
+
+
+@dataclass(frozen=True)
+class Partition(Aimed):
+    """The victims and the other servers exchange no packet. `clients` says whom this process reaches:
+    `both` sides, only the `victims`, or only the `others`.
+
+    Healing ends every cut of the cluster, also those of another partition that is on.
+    """
+
+    clients: str = "both"
+
+    needs: ClassVar[tuple[str, ...]] = ("Partitionable",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.clients not in SIDES:
+            raise UsageError(f"clients={self.clients!r} is no side of a partition. Valid: {', '.join(SIDES)}")
+        if self.victim == "all":
+            raise UsageError(
+                "a partition of all servers from the others has no other side; name fewer victims"
+            )
+
+    def inject(self, cluster: Any, targets: Sequence[str]) -> None:
+        others = _others(cluster, targets)
+        cluster.partition(list(targets), others)
+        if self.clients != "both":
+            cluster.partition(["clients"], others if self.clients == "victims" else list(targets))
+
+    def witness(self, cluster: Any, targets: Sequence[str]) -> str:
+        def probe() -> str:
+            view, others = look(cluster), _others(cluster, targets)
+            seen = _silence(view, targets, others) or _uneasy(cluster, targets, others)
+            return f"{seen}{self._clients_cut(cluster, targets, others)}" if seen else ""
+
+        return confirmed("the sides to lose each other", probe, within_s=WITNESS_S)
+
+    def heal(self, cluster: Any, targets: Sequence[str]) -> None:
+        cluster.heal()
+
+    def _clients_cut(self, cluster: Any, targets: Sequence[str], others: Sequence[str]) -> str:
+        if self.clients == "both":
+            return ""
+        far = others if self.clients == "victims" else targets
+        met = {name: knock(server_of(cluster, name).client_url, within_s=0.5) for name in far}
+        if any(what == "answers" for what in met.values()):
+            raise ClusterError(
+                f"the clients still reach {', '.join(n for n, w in met.items() if w == 'answers')}"
+            )
+        return f"; clients find {', '.join(f'{name} {what}' for name, what in met.items())}"
+
+
+@dataclass(frozen=True)
+class OneWay(Aimed):
+    """Packets from the victims to the other servers are lost (`direction="out"`), or those to the victims
+    (`"in"`); the other way they pass."""
+
+    direction: str = "out"
+
+    needs: ClassVar[tuple[str, ...]] = ("Partitionable",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.direction not in ("out", "in"):
+            raise UsageError(f"direction={self.direction!r} is none. Valid: out, in")
+
+    def inject(self, cluster: Any, targets: Sequence[str]) -> None:
+        for target in targets:
+            for other in _others(cluster, targets):
+                source, sink = (target, other) if self.direction == "out" else (other, target)
+                cluster.cut(source, sink)
+
+    def witness(self, cluster: Any, targets: Sequence[str]) -> str:
+        """TCP needs both ways, so either cut silences the pair for whoever leads."""
+
+        def probe() -> str:
+            view, others = look(cluster), _others(cluster, targets)
+            return _silence(view, targets, others) or _uneasy(cluster, targets, others)
+
+        return confirmed("the sides to lose each other", probe, within_s=WITNESS_S)
+
+    def heal(self, cluster: Any, targets: Sequence[str]) -> None:
+        cluster.heal()
+
+
+def flapping(
+    victim: str, *, times: int, every_s: float, down_s: float, at_s: float = 1.0, of: str | None = None
+) -> tuple[Partition, ...]:
+    """A partition that comes and goes `times` times, every `every_s` for `down_s`."""
+    if down_s >= every_s:
+        raise UsageError(
+            f"down_s={down_s:g} must be less than every_s={every_s:g}, or the partition never heals"
+        )
+    return tuple(Partition(victim, of, at_s + number * every_s, down_s) for number in range(times))
+
+
+def _others(cluster: Any, targets: Sequence[str]) -> list[str]:
+    return [server.name for server in cluster.servers if server.name not in targets]
+
+
+def _silence(view: PlatformView, targets: Sequence[str], others: Sequence[str]) -> str:
+    """A leader that has not heard any server of the other side for longer than heartbeats allow, and has
+    heard its own side, if there is one."""
+    for name, server in view.servers.items():
+        if server is None:
+            continue
+        own, far = (targets, others) if name in targets else (others, targets)
+        groups = {"meta": server.meta_replicas} if server.meta_leader == name else {}
+        groups |= {s: it.replicas for s, it in server.streams.items() if it.leader == name}
+        for group, replicas in groups.items():
+            silent = {n: heard_s for n, (_, heard_s, _) in replicas.items() if n in far}
+            near = [heard_s for n, (_, heard_s, _) in replicas.items() if n in own]
+            if silent and min(silent.values()) >= SILENT_S and all(heard_s < SILENT_S for heard_s in near):
+                heard = ", ".join(f"{n} for {heard_s:.1f} s" for n, heard_s in silent.items())
+                return f"{name}, leader of {group}, has not heard {heard}"
+    return ""
+
+
+def _uneasy(cluster: Any, targets: Sequence[str], others: Sequence[str]) -> str:
+    """The smaller side says itself that it lost the others: the larger may be out of our reach."""
+    smaller = targets if len(targets) <= len(others) else others
+    for name in smaller:
+        try:
+            cluster.monitor(name, "/healthz?details=true", timeout_s=1.0)
+        except (ClusterError, OSError) as problem:
+            text = str(problem)
+            if "503" in text or "not current" in text or "contact" in text:
+                return f"{name} says that it is not healthy: {text[:120]}"
+    return ""
