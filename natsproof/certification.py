@@ -87,12 +87,12 @@ class Certification:
         self.interrupted_by = ""
         self.run: Run | None = None  # set when the run has ended
         self.end_notes: list[str] = []
-        self._open_cluster, self._capabilities = open_cluster, capabilities
+        self._open_cluster, self.capabilities = open_cluster, capabilities
         self._folder = RunFolder(folder) if folder else None
         self._session: Session | None = None
         self._own_deselection = False
         self._left_out: list[str] = []
-        self._not_tested: list[NotTested] = []
+        self.not_tested: list[NotTested] = []
 
     # -- the run's folder and session, made when first needed
 
@@ -138,7 +138,7 @@ class Certification:
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         claims = [item for item in items if is_claim(item)]
         out = {item: reason for item in claims if (reason := self._undecidable(item))}
-        self._not_tested = [_not_tested(item, reason) for item, reason in out.items()]
+        self.not_tested = [_not_tested(item, reason) for item, reason in out.items()]
         if out:
             items[:] = [item for item in items if item not in out]
             self._own_deselection = True
@@ -146,7 +146,7 @@ class Certification:
             self._own_deselection = False
         if claims and not config.getoption("collectonly"):
             planned = [nodeid_of(item) for item in claims if item not in out]
-            self.folder.add_scope(self.worker, planned, self._not_tested, self._left_out)
+            self.folder.add_scope(self.worker, planned, self.not_tested, self._left_out)
 
     def pytest_deselected(self, items: Iterable[pytest.Item]) -> None:
         if not self._own_deselection:
@@ -165,7 +165,7 @@ class Certification:
             return ""
         if self.options.rejudge:
             return self._undecided_then(nodeid_of(item))
-        if missing := [need for need in needs if need not in self._capabilities()]:
+        if missing := [need for need in needs if need not in self.capabilities()]:
             return f"the {self.options.cluster} cluster here is not {', not '.join(missing)}"
         return ""
 

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 CERTIFICATION = pytest.StashKey[Certification]()
 
+MAX_UNKNOWN_SHOWN = 10
+
 MARKERS = (
     "needs(*capabilities): what a cluster must be able to do to decide this claim",
     "depth(level): the least --depth that decides this claim",
@@ -93,8 +95,9 @@ def activate(config: pytest.Config) -> Certification:
     )
     config.stash[CERTIFICATION] = certification
     config.pluginmanager.register(certification, "natsproof-certification")
-    if not given and config.option.verbose == 0:
+    if not given and getattr(config.option, "verbose", 1) == 0:
         config.option.verbose = 1  # a line a claim: each takes seconds
+        config.option.reportchars = ""  # the summary names them once
     if workers and config.option.dist == "load":
         config.option.dist = "loadgroup"
     # exit codes speak of claims; a leak inside natsproof is shown and does not end as "broken"
@@ -330,8 +333,19 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     certification = config.stash.get(CERTIFICATION, None)
     if certification is None or certification.run is None:
         return
+    _tell_unknown(terminalreporter)
     for line, style in summary(certification.run, certification.folder.path, certification.end_notes):
         terminalreporter.write_line(line, **style)
+
+
+def _tell_unknown(terminalreporter: Any) -> None:
+    """What pytest shows of failures, for the first of the claims that were not decided."""
+    reports = terminalreporter.stats.get("unknown", [])
+    if reports:
+        terminalreporter.write_sep("=", "NOT DECIDED")
+    for report in reports[:MAX_UNKNOWN_SHOWN]:
+        terminalreporter.write_sep("_", report.nodeid.rsplit("::", 1)[-1], yellow=True)
+        report.toterminal(terminalreporter._tw)
 
 
 def _end_on_sigterm(config: pytest.Config, certification: Certification) -> None:

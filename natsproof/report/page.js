@@ -49,7 +49,7 @@
   }
 
   // ---- timelines
-  const LEFT = 92, RIGHT = 12, TOP = 8, AXIS = 22, GAP = 26, LATENCY = 110;
+  const LEFT = 108, RIGHT = 12, TOP = 8, AXIS = 22, GAP = 26, LATENCY = 110;
 
   class Timeline {
     constructor(figure) {
@@ -147,7 +147,7 @@
           pen.fillRect(from, TOP, wide, this.height - TOP - AXIS);
           pen.globalAlpha = 1;
           pen.fillRect(from, TOP, 1, this.height - TOP - AXIS);
-          const label = `${fault.fault.split("(")[0]} ${fault.role || fault.targets.join(", ")}${fault.landed ? "" : " (did not land)"}`;
+          const label = `${fault.fault.split("(")[0]} ${fault.role}, ${fault.targets.join(", ")}${fault.landed ? "" : " (did not land)"}`;
           const space = Math.max(0, this.width - RIGHT - pen.measureText(label).width - 2);
           pen.fillText(label, Math.max(LEFT + 2, Math.min(from + 4, space)), TOP + this.lanesHeight + AXIS + 14);
         }
@@ -162,7 +162,8 @@
         pen.fillStyle = colour("--line");
         pen.fillRect(LEFT, y + high - 1, this.width - LEFT - RIGHT, 0.5);
         pen.fillStyle = colour("--soft");
-        const short = name.length > 15 ? `${name.slice(0, 14)}…` : name;
+        let short = name;
+        while (short && pen.measureText(short).width > LEFT - 14) short = `${short.replace(/…$/, "").slice(0, -1)}…`;
         if (high >= 11 || row % 2 === 0) pen.fillText(short, LEFT - 8, y + high / 2);
       });
       pen.textAlign = "left";

@@ -33,26 +33,27 @@ def page(folder: RunFolder, run: Run) -> str:
     trials, coverage, problems = _trials(folder, run)
     mutants = _mutants(folder.path)
     claims = [_claim_view(claim, folder, trials, mutants.get(claim.name, [])) for claim in run.claims]
-    text: str = (
-        _environment()
-        .get_template("page.html.j2")
-        .render(
-            run=run,
-            head=run.header,
-            title=run.title.value,
-            counts=certificate.counts(run),
-            groups=_groups([view for view in claims if view["status"] is Status.HOLDS]),
-            bad=[v for s in (Status.BROKEN, Status.UNKNOWN) for v in claims if v["status"] is s],
-            grades=certificate.grades(run.claims, run.not_tested),
-            capacity=certificate.capacity(run.claims),
-            coverage=coverage.table(),
-            problems=[*run.problems, *problems],
-            took=_minutes(duration_s(run)),
-            css=_text("page.css"),
-            script=_text("page.js"),
-            data=_embedded({name: view["picture"] for name, view in trials.items() if view.get("picture")}),
-        )
+    return render(
+        "page.html.j2",
+        run=run,
+        head=run.header,
+        title=run.title.value,
+        counts=certificate.counts(run),
+        groups=_groups([view for view in claims if view["status"] is Status.HOLDS]),
+        bad=[v for s in (Status.BROKEN, Status.UNKNOWN) for v in claims if v["status"] is s],
+        grades=certificate.grades(run.claims, run.not_tested),
+        capacity=certificate.capacity(run.claims),
+        coverage=coverage.table(),
+        problems=[*run.problems, *problems],
+        took=_minutes(duration_s(run)),
+        script=_text("page.js"),
+        data=_embedded({name: view["picture"] for name, view in trials.items() if view.get("picture")}),
     )
+
+
+def render(template: str, **values: Any) -> str:
+    """A template of this folder with the style sheet in it."""
+    text: str = _environment().get_template(template).render(css=_text("page.css"), **values)
     return text
 
 
@@ -91,6 +92,7 @@ def _claim_view(
     return {
         "id": re.sub(r"[^A-Za-z0-9_-]+", "-", claim.nodeid),
         "claim": claim,
+        "parameters": claim.name.partition("[")[2].removesuffix("]"),
         "status": claim.status,
         "group": _group(claim.nodeid),
         "bound": found and {"counted": found[0].replace("_", " "), "n": found[1], "rate": found[2]},

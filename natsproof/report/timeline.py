@@ -7,6 +7,9 @@ Verdicts never rest on it.
 from __future__ import annotations
 
 import base64
+import re
+from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -32,7 +35,8 @@ def timeline(history: History, sample: int = SAMPLE) -> dict[str, Any]:
     span_ns = max(1, end_ns - began_ns)
     call = ops.call_ns - began_ns
     back = np.where(ops.return_ns == NEVER_NS, end_ns, ops.return_ns) - began_ns
-    column = np.clip(back * COLUMNS // span_ns, 0, COLUMNS - 1)
+    seen = np.where(ops.return_ns == NEVER_NS, call, back)  # what never returned is drawn where it began
+    column = np.clip(seen * COLUMNS // span_ns, 0, COLUMNS - 1)
     rows, names = _rows(history, ops)
     return {
         "span_s": round(span_ns / 1e9, 6),
@@ -66,21 +70,38 @@ def _end_ns(history: History, ops: Operations, began_ns: int) -> int:
 
 
 def _rows(history: History, ops: Operations) -> tuple[Numbers, list[str]]:
-    """Each operation's row, and the rows' names: a client each, or some clients together."""
-    used = np.unique(ops.client) if len(ops) else np.array([], dtype=np.int32)
-    position = np.searchsorted(used, ops.client).astype(np.int64)
+    """Each operation's row, and the rows' names: a client each. Where they are too many, clients that
+    differ only in their number share rows, the most numerous kind last."""
+    used = [int(client) for client in np.unique(ops.client)] if len(ops) else []
     known = history.meta.get("clients") or ()
+    names = {client: _client_name(known, client) for client in used}
+    groups = [[client] for client in used]
+    kinds: dict[str, list[int]] = {}
+    for client in used:
+        kinds.setdefault(re.sub(r"[\d ]+$", "", names[client]), []).append(client)
+    for kind in sorted(kinds.values(), key=_idleness(ops), reverse=True):
+        if len(groups) <= MAX_ROWS:
+            break
+        groups = [group for group in groups if group[0] not in kind] + [kind]
+    per_row = -(-len(groups) // MAX_ROWS) or 1
+    merged = [list(chain(*groups[i : i + per_row])) for i in range(0, len(groups), per_row)]
+    row_of = np.zeros(max(used, default=0) + 1, dtype=np.int64)
+    for row, group in enumerate(merged):
+        row_of[group] = row
+    labels = [names[g[0]] if len(g) == 1 else f"{names[g[0]]} … ({len(g)})" for g in merged]
+    return row_of[ops.client], labels
 
-    def name(client: int) -> str:
-        if isinstance(known, dict):
-            return str(known.get(client, known.get(str(client), f"client {client}")))
-        return str(known[client]) if 0 <= client < len(known) else f"client {client}"
 
-    if len(used) <= MAX_ROWS:
-        return position, [name(int(client)) for client in used]
-    per_row = -(-len(used) // MAX_ROWS)
-    groups = [used[i : i + per_row] for i in range(0, len(used), per_row)]
-    return position // per_row, [f"{name(int(g[0]))} to {name(int(g[-1]))}" for g in groups]
+def _idleness(ops: Operations) -> Callable[[list[int]], float]:
+    """How little a kind of client has done, per client: the idlest are put together first."""
+    done = np.bincount(ops.client, minlength=1)
+    return lambda kind: -float(done[kind].sum()) / len(kind)
+
+
+def _client_name(known: Any, client: int) -> str:
+    if isinstance(known, dict):
+        return str(known.get(client, known.get(str(client), f"client {client}")))
+    return str(known[client]) if 0 <= client < len(known) else f"client {client}"
 
 
 def _lane(rows: Numbers, column: Numbers, height: int) -> str:
