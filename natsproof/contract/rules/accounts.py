@@ -113,7 +113,7 @@ def no_container_runs_as_root(contract: Contract) -> Verdict:
         if missing:
             place = container.at("security_context")
             wrong.append(
-                at(place, f"container {container.name} lacks {', '.join(missing)}; namespace is restricted")
+                at(place, f"container {container.name} lacks {', '.join(missing)}; the namespace asks for it")
             )
     return judged(wrong, "no container runs as root")
 

@@ -20,7 +20,7 @@ _PLAIN_WORD = re.compile(r"[A-Za-z][\w.:/-]*")
 _OTHER_TYPES = {"true", "false", "yes", "no", "on", "off"}
 # Read by the Go runtime, the C library or the nats CLI without being named in the manifests.
 _KNOWN = re.compile(
-    r"GO(?:MEMLIMIT|MAXPROCS|GC|DEBUG|TRACEBACK)|HOME|TZ|TMPDIR|PATH|NATS_(?:URL|USER|PASSWORD|TOKEN|CREDS"
+    r"GO(?:MEMLIMIT|MAXPROCS|GC|DEBUG|TRACEBACK)|HOME|USER|TZ|TMPDIR|PATH|NATS_(?:URL|USER|PASSWORD|TOKEN|CREDS"
     r"|NKEY|CERT|KEY|CA|TIMEOUT|CONTEXT|COLOR)|XDG_CONFIG_HOME|NO_COLOR"
 )
 
