@@ -239,3 +239,19 @@ def foreign(history: History, rows: Rows) -> Rows:
     """Those of the phantom `rows` that show bytes which are no value of ours at all."""
     out: Rows = rows[history.operations.value[rows] == FOREIGN]
     return out
+
+
+def created_ns(history: History, log: WriteLog) -> NDArray[np.int64]:
+    """The server's own time of each write on the history's clock, NONE where no row carries it.
+
+    Relates both clocks by `began_ns` and `began_wall_ns`; a host whose wall clock is stepped meanwhile,
+    or servers on other hosts, add their offset as an error that the caller must allow for.
+    """
+    ops = history.operations
+    out = np.full(len(log.row), NONE, dtype=np.int64)
+    own = log.row >= 0
+    out[own] = ops.created_ns[log.row[own]]
+    told = (log.seen_write >= 0) & (ops.created_ns[log.seen] > 0)
+    out[log.seen_write[told]] = ops.created_ns[log.seen[told]]
+    offset = int(history.meta.get("began_ns", 0)) - int(history.meta.get("began_wall_ns", 0))
+    return np.where(out > 0, out + offset, NONE)
