@@ -20,6 +20,7 @@ from natsproof.errors import ClusterError, DeadlineExceeded, UsageError
 
 T = TypeVar("T")
 GATE_LIMIT_S = 2.0  # servers that are made ready wait this long for those that are not
+JOB_AFTER_S = 0.4  # less than scheduler and kubelet take; before that it would only slow the first election
 JOB_ADDRESS = 180  # pod number of the first attempt of the Job; servers are below
 
 
@@ -87,7 +88,11 @@ class ControlPlane:
         self._spawn(self._create_all(self.replicas))
         if self.contract.job:
             self.job = JobRun(self.node, self.contract.job, self._job_pod)
-            self._spawn(self.job.run())
+            self._spawn(self._run_job(self.job))
+
+    async def _run_job(self, job: JobRun) -> None:
+        await asyncio.sleep(JOB_AFTER_S)
+        await job.run()
 
     async def _end(self) -> None:
         for task in self._tasks:

@@ -37,6 +37,7 @@ class JobRun:
 
     async def run(self) -> None:
         """Until the Job is Complete or Failed."""
+        self._began_ns = now_ns()
         try:
             async with asyncio.timeout(self._job.active_deadline_s):
                 self.complete = await self._attempt_all()
