@@ -1,1 +1,62 @@
 """Kubernetes clusters: `KindCluster` (made and removed by us) and `KubernetesCluster` (the user's own)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from natsproof.errors import NotAvailableHere, UsageError
+
+if TYPE_CHECKING:
+    from natsproof.cluster.kubernetes.platform import Platform
+    from natsproof.contract.model import Contract
+
+#: Node image for kind (--image), where kind's own default is not to be had.
+NODE_IMAGE = "NATSPROOF_NODE_IMAGE"
+#: Image archives, separated by the path separator, beside --images.
+ARCHIVES = "NATSPROOF_IMAGE_ARCHIVES"
+#: A kind cluster that an earlier run kept: deploy into it and leave it.
+ATTACH = "NATSPROOF_KIND_CLUSTER"
+
+
+def open_cluster(
+    cluster: str,
+    contract: Contract,
+    workdir: Path,
+    *,
+    storage_class: str | None = None,
+    images: Path | None = None,
+    keep: bool = False,
+) -> Platform:
+    """A cluster for `--cluster kind` or `--cluster context:NAME` that is not up yet.
+
+    Raises NotAvailableHere where the host has no kind or docker, UsageError for any other `cluster`.
+    """
+    if cluster.startswith("context:"):
+        from natsproof.cluster.kubernetes.existing import KubernetesCluster
+
+        return KubernetesCluster(contract, context=cluster.partition(":")[2], workdir=workdir)
+    if cluster != "kind":
+        raise UsageError(f"{cluster!r} is no Kubernetes cluster. Valid: kind, context:NAME")
+    for program in ("kind", "docker"):
+        if shutil.which(program) is None:
+            raise NotAvailableHere(f"--cluster kind: no program {program!r} on PATH; install it")
+    from natsproof.cluster.kubernetes.kind import KindCluster, attach
+    from natsproof.cluster.kubernetes.pool import POOL
+
+    given = [Path(name) for name in os.environ.get(ARCHIVES, "").split(os.pathsep) if name]
+    archives = [*([Path(images)] if images else []), *given]
+    kept = os.environ.get(ATTACH)
+    return KindCluster(
+        contract,
+        workdir=workdir,
+        run_id=f"{Path(workdir).parent.parent.name}-{os.getpid()}",
+        keep=keep,
+        node_image=os.environ.get(NODE_IMAGE),
+        archives=archives,
+        storage_class=storage_class,
+        machine=attach(kept) if kept else None,
+        pool=POOL,
+    )

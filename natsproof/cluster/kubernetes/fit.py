@@ -7,7 +7,7 @@ Limits, volume and bucket sizes stay: kind's provisioner reserves nothing and th
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,24 +16,42 @@ from natsproof.contract.model import Contract, KubernetesObject, OtherObject
 
 CPU_REQUEST = "100m"
 MEMORY_REQUEST = "128Mi"
+MANAGED_BY = "app.kubernetes.io/managed-by"
 LOCAL_PROVISIONER = "rancher.io/local-path"
 
 
-def for_laptop(contract: Contract, *, storage_classes: Mapping[str, str] | None = None) -> Contract:
+def for_laptop(
+    contract: Contract,
+    storage_classes: Sequence[Mapping[str, Any]] = (),
+    *,
+    storage_class: str | None = None,
+) -> Contract:
     """What to apply instead of `contract` on kind.
 
-    `storage_classes` are those the cluster has (name: provisioner); a class that the claims name and nobody
-    has is added on kind's own provisioner. None: not known yet, nothing is added.
+    `storage_classes` are those the cluster has; a class that the claims name and nobody else made is added
+    on kind's own provisioner, under its own name. `storage_class` replaces the name instead.
     """
     objects = tuple(_smaller(thing) for thing in contract.objects)
-    if storage_classes is not None:
-        declared = {thing.name for thing in objects if thing.kind == "StorageClass"}
-        for claim in contract.statefulset.claims:
-            name = claim.storage_class
-            if name and name not in declared and name not in storage_classes:
-                declared.add(name)
-                objects += (_local_class(name),)
-    return replace(contract, objects=objects)
+    if storage_class is not None:
+        chosen = storage_class
+        objects = tuple(_with_class(thing, chosen) for thing in objects)
+        return replace(contract, objects=objects)
+    present = {
+        found["metadata"]["name"]
+        for found in storage_classes
+        if (found["metadata"].get("labels") or {}).get(MANAGED_BY) != "natsproof"
+    } | {thing.name for thing in objects if thing.kind == "StorageClass"}
+    wanted = dict.fromkeys(claim.storage_class for claim in contract.statefulset.claims)
+    added = tuple(_local_class(name) for name in wanted if name and name not in present)
+    return replace(contract, objects=objects + added)
+
+
+def _with_class(thing: KubernetesObject, name: str) -> KubernetesObject:
+    def edit(raw: dict[str, Any]) -> None:
+        for claim in raw["spec"].get("volumeClaimTemplates", ()):
+            claim["spec"]["storageClassName"] = name
+
+    return _edited(thing, edit) if thing.kind == "StatefulSet" else thing
 
 
 def _smaller(thing: KubernetesObject) -> KubernetesObject:
@@ -64,7 +82,7 @@ def _local_class(name: str) -> OtherObject:
     raw = {
         "apiVersion": "storage.k8s.io/v1",
         "kind": "StorageClass",
-        "metadata": {"name": name, "labels": {"app.kubernetes.io/managed-by": "natsproof"}},
+        "metadata": {"name": name, "labels": {MANAGED_BY: "natsproof"}},
         "provisioner": LOCAL_PROVISIONER,
         "volumeBindingMode": "WaitForFirstConsumer",
         "reclaimPolicy": "Delete",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,19 +19,21 @@ from natsproof.cluster.kubernetes.fit import for_laptop
 from natsproof.cluster.kubernetes.machine import Machine
 from natsproof.cluster.kubernetes.network import NodeWall, Wall
 from natsproof.cluster.kubernetes.platform import JOB_S, READY_S, Platform
+from natsproof.cluster.kubernetes.pool import Pool
 from natsproof.cluster.kubernetes.volumes import Volume, volume_of
 from natsproof.cluster.kubernetes.watch import container_status
 from natsproof.contract.model import Contract
-from natsproof.errors import ClusterError, FaultDidNotLand, UsageError
+from natsproof.errors import ClusterError, FaultDidNotLand, NatsproofError, UsageError
 
 
 class KindCluster(Platform):
     """Makes a kind cluster named after the run, deploys, and removes it.
 
     `fit`: shrink requests and stand in for a missing storage class (fit.py); without it the contract is
-    applied as it is. `machine`: a kind cluster to deploy into, made by somebody else, who also removes it.
-    `keep`: leave the cluster; a later run attaches with `machine=attach(name)`. `archives`: image
-    archives, for air-gapped use.
+    applied as it is. `storage_class`: used instead of the one the claims name. `machine`: a kind cluster
+    to deploy into, made by somebody else, who also removes it. `keep`: leave the cluster; a later run
+    attaches with `machine=attach(name)`. `pool`: lends a machine from trial to trial and deletes it at
+    the end. `archives`: image archives, for air-gapped use.
     """
 
     kind = "kind"
@@ -47,7 +48,9 @@ class KindCluster(Platform):
         node_image: str | None = None,
         archives: Sequence[Path] = (),
         fit: bool = True,
+        storage_class: str | None = None,
         machine: Machine | None = None,
+        pool: Pool | None = None,
         workers: int = 3,
     ) -> None:
         name = cluster_name(run_id)
@@ -58,10 +61,11 @@ class KindCluster(Platform):
             context=self.machine.context,
             kubeconfig=self.machine.kubeconfig,
         )
-        self.fit = fit
+        self.fit, self.storage_class = fit, storage_class
         self.run_id, self.keep, self.workers = run_id, keep, workers
-        self._owns_machine = machine is None
+        self._owns_machine, self._pool = machine is None, pool
         self._node_image, self._archives = node_image, tuple(Path(a) for a in archives)
+        self._pooled = False
         self._sources: tuple[images.ImageSource, ...] = ()
         self._held_nodes: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -71,10 +75,11 @@ class KindCluster(Platform):
     def up(self) -> None:
         """From nothing to a platform whose set-up Job is complete; leftovers of dead runs go first."""
         try:
-            if self._owns_machine:
+            lent = self._pool.take() if self._pool and self._owns_machine else None
+            if lent is not None:
+                self._use(lent)
+            elif self._owns_machine:
                 self._make_machine()
-            else:
-                self.connect()
             self.deploy()
         except BaseException:
             if not self.keep:
@@ -90,9 +95,26 @@ class KindCluster(Platform):
         with self._phase("delete"):
             if not self._owns_machine:
                 self._remove_platform()
+            elif self._pool is not None and self._pooled:
+                self._pooled = False
+                self._give_back(self._pool)
             elif owned.find(self.machine.name) is not None:
                 self.machine.delete()
-                shutil.rmtree(self.machine.kubeconfig.parent, ignore_errors=True)
+
+    def _use(self, machine: Machine) -> None:
+        """Deploy into a machine that the pool lends."""
+        self.machine, self._pooled = machine, True
+        self.context, self.kubeconfig = machine.context, machine.kubeconfig
+
+    def _give_back(self, pool: Pool) -> None:
+        try:
+            self._remove_platform()
+        except NatsproofError as problem:
+            self.say(f"{problem}: the kind cluster goes too")
+            pool.discard(self.machine)
+            self.machine.delete()
+        else:
+            pool.give_back(self.machine)
 
     def _make_machine(self) -> None:
         for name in machine.reap():
@@ -107,6 +129,9 @@ class KindCluster(Platform):
             self.machine.create(
                 self.run_id, node_image=self._node_image, workers=self.workers, keep=self.keep
             )
+        if self._pool is not None and not self.keep:
+            self._pool.enter(self.machine)
+            self._pooled = True
         self.connect()
         with ThreadPoolExecutor(1) as pool, self._phase("load_images_and_nodes_ready"):
             loading = pool.submit(self.machine.load, self._sources)
@@ -118,9 +143,7 @@ class KindCluster(Platform):
         self.connect()
         if self.fit:
             classes = self.api.list("StorageClass", api_version="storage.k8s.io/v1")
-            self.applied = for_laptop(
-                self.contract, storage_classes={c["metadata"]["name"]: c["provisioner"] for c in classes}
-            )
+            self.applied = for_laptop(self.contract, classes, storage_class=self.storage_class)
         with self._phase("apply"):
             deploy.apply_platform(self.api, self.applied)
         self.watch.start()
@@ -140,6 +163,10 @@ class KindCluster(Platform):
         """The namespace and all in it, volumes too; the kind cluster stays for the next trial."""
         self.connect()
         try:
+            name = self.contract.statefulset.name
+            self.api.delete("StatefulSet", name, self.namespace, api_version="apps/v1")
+            for pod in self.pod_names():  # what is thrown away needs no lame duck
+                self.api.delete("Pod", pod, self.namespace, grace_s=0)
             self.api.delete("Namespace", self.namespace)
             clock.wait_until(
                 f"namespace {self.namespace} to go",

@@ -106,6 +106,8 @@ class Machine:
             within_s=120,
         )
         owned.forget(self.name)
+        if self.kubeconfig.parent == owned.state_dir() / self.name:
+            shutil.rmtree(self.kubeconfig.parent, ignore_errors=True)
 
     # -- nodes
 

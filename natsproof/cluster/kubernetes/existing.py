@@ -1,0 +1,83 @@
+"""A platform in a cluster that the user already has. Nothing is created; reading is the default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from natsproof.cluster.kubernetes import network
+from natsproof.cluster.kubernetes.api import Api
+from natsproof.cluster.kubernetes.guard import OPT_IN_LABEL, NamespaceGuard, is_expendable
+from natsproof.cluster.kubernetes.platform import Platform
+from natsproof.contract.model import Contract
+from natsproof.errors import NotAvailableHere
+
+#: What deleting pods, evictions and policies give; the rest takes a hand on the nodes.
+HARMING = frozenset({"Killable", "Stoppable", "Partitionable", "Evictable", "Scalable"})
+
+
+class KubernetesCluster(Platform):
+    """`context` of the user's kubeconfig. Faults and load only where the namespace's owner has put the label
+    `natsproof.io/expendable=true`; a guard in the API client holds that for every call.
+    """
+
+    kind = "context"
+
+    def __init__(
+        self,
+        contract: Contract,
+        *,
+        context: str,
+        workdir: Path,
+        namespace: str | None = None,
+        kubeconfig: Path | None = None,
+    ) -> None:
+        self.guard = NamespaceGuard(contract, namespace or contract.namespace)
+        super().__init__(
+            contract,
+            workdir=workdir,
+            context=context,
+            namespace=namespace,
+            kubeconfig=kubeconfig,
+            guard=self.guard,
+        )
+
+    def connect(self) -> None:
+        super().connect()
+        self.guard.armed = is_expendable(self.api.get("Namespace", self.namespace))
+
+    def up(self) -> None:
+        super().up()
+        if self.guard.armed:
+            network.remove_policies(self.api, self.namespace)  # of a run that was killed
+
+    def down(self) -> None:
+        """Heal what is cut and let go. The platform stays as it is."""
+        try:
+            if self._cutter is not None:
+                self.heal()
+        finally:
+            self.disconnect()
+
+    def capabilities(self) -> frozenset[str]:
+        """What faults may be used here: none without the owner's label."""
+        api = Api(cache=self.workdir / "discovery.json", kubeconfig=self.kubeconfig, context=self.context)
+        return HARMING if is_expendable(api.get("Namespace", self.namespace)) else frozenset()
+
+    def require_load_allowed(self) -> None:
+        """Raises NotAvailableHere unless the namespace is expendable: writes are load, too."""
+        if not self.guard.armed:
+            raise NotAvailableHere(
+                f"namespace {self.namespace} of {self.context} is not expendable: only reading claims "
+                f"run. Its owner can allow more: kubectl label namespace {self.namespace} {OPT_IN_LABEL}=true"
+            )
+
+    def describe(self) -> Mapping[str, Any]:
+        described = dict(super().describe())
+        if self._api is not None:
+            described["expendable"] = self.guard.armed
+            described["calls_that_changed_something"] = [
+                f"{call.method} {call.path}" for call in self.api.calls if not call.reads
+            ]
+        return described
