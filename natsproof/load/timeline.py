@@ -82,7 +82,8 @@ def summary(
     objective_s: float | None = None,
 ) -> dict[str, Any]:
     """All of it as JSON-able data: the observation `load` of a history."""
-    lag: Lag = measure(samples, refused=refused, objective_s=objective_s)
+    settled = samples[samples["intended_ns"] >= began_ns + NS_PER_S]  # the first second starts processes
+    lag: Lag = measure(settled, refused=refused, objective_s=objective_s)
     by_action = {
         action.name: {"due": len(chosen), "errors": errors(chosen), **milliseconds(chosen)}
         for index, action in enumerate(mix)
