@@ -204,7 +204,7 @@ class _Parser(Reader):
                 f"found {name!r}, expected the name of a file to include (for example ./auth.conf)"
             )
         # nats-server joins even an absolute name to the including file's directory.
-        full = posixpath.normpath(posixpath.dirname(self.file) + "/" + name)
+        full = posixpath.normpath(posixpath.join(posixpath.dirname(self.file), name.lstrip("/")))
         if full in self.including or full == self.file or len(self.including) > MAX_INCLUDES:
             raise self.fail(f"{full} includes itself", line)
         if self.read_file is None:
