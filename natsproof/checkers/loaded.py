@@ -162,10 +162,12 @@ class AnswersWithin:
         evidence |= {"due": due, "failed": failed, "send_lag_p99_ms": round(load["lag"]["p99_ms"], 1)}
         text = f"p99 of {worst} is {p99_ms:.1f} ms from the intended start, {self.p99_s * 1e3:g} ms promised"
         if failed > 0.01 * due:
-            return broken(f"{failed} of {due} operations were not answered, so p99 is no latency", **evidence)
+            return broken(
+                f"{failed} of {due} operations were not answered, so p99 is no latency", (), **evidence
+            )
         if p99_ms <= self.p99_s * 1e3:
             return holds(text, **evidence)
-        return _not_the_generator(load, broken(text, **evidence))
+        return _not_the_generator(load, broken(text, (), **evidence))
 
 
 @dataclass(frozen=True)
@@ -256,5 +258,5 @@ class SharesFairly:
         evidence |= {f"answered_{bucket}": round(part, 4) for bucket, part in parts.items()}
         text = f"{low} had {parts[low]:.2%} of its operations answered, {high} {parts[high]:.2%}"
         if parts[high] - parts[low] > self.apart:
-            return broken(text, **evidence)
+            return broken(text, (), **evidence)
         return holds(text, **evidence)

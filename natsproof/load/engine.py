@@ -70,6 +70,7 @@ class Engine:
         self._done: list[tuple[int, int, int, int, int]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
+        self._closed = 0
 
     async def _one(self, action: int, intended_ns: int) -> None:
         sent_ns = now_ns()
@@ -113,19 +114,21 @@ class Engine:
         finally:
             alarm.close()
 
-    async def saturate(self, in_flight: int, until_ns: Callable[[], int]) -> None:
-        """Closed loop: `in_flight` clients, each starts its next operation when the last is answered.
+    def saturate(self, in_flight: int) -> None:
+        """Closed loop: from now on `in_flight` clients, each starts its next operation when the last is
+        answered; 0 ends it. For comparison with closed-loop tools and for throughput by concurrency."""
+        grown = range(self._closed, in_flight)
+        self._closed = in_flight
+        for number in grown:
+            task = asyncio.create_task(self._closed_client(number))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
-        For comparison with closed-loop tools; latencies then count from the send.
-        """
-
-        async def client() -> None:
-            while now_ns() < until_ns():
-                self.progress.due += 1
-                self.progress.started += 1
-                await self._one(self._choose(), now_ns())
-
-        await asyncio.gather(*(client() for _ in range(in_flight)))
+    async def _closed_client(self, number: int) -> None:
+        while number < self._closed:
+            self.progress.due += 1
+            self.progress.started += 1
+            await self._one(self._choose(), now_ns())
 
     def set_rate(self, rate_hz: float, at_ns: int | None = None) -> None:
         """Change the offered rate; what is due already is started first, at the old rate."""

@@ -83,7 +83,6 @@ class _Steered:
     ) -> None:
         self._engine, self._chooser, self._reader, self._writer = engine, chooser, reader, writer
         self.end_ns = NEVER
-        self.saturating: asyncio.Task[None] | None = None
 
     async def obey(self) -> None:
         """Until the steering process says stop or is gone."""
@@ -95,11 +94,10 @@ class _Steered:
             if "rate_hz" in command:
                 self._engine.set_rate(float(command["rate_hz"]), at_ns)
             if "saturate" in command:
-                self.saturating = asyncio.create_task(
-                    self._engine.saturate(int(command["saturate"]), lambda: self.end_ns)
-                )
+                self._engine.saturate(int(command["saturate"]))
             if command.get("stop"):
                 break
+        self._engine.saturate(0)
         self._engine.set_rate(0.0)
         self.end_ns = now_ns()
 
@@ -134,8 +132,6 @@ async def _serve(descriptor: int) -> None:
         obeying = asyncio.create_task(steered.obey())
         reporting = asyncio.create_task(steered.report())
         await engine.run(lambda: steered.end_ns)
-        if steered.saturating:
-            await steered.saturating
         open_at_end = await engine.drain(spec.timeout_s + DRAIN_MARGIN_S)
         for task in (obeying, reporting):
             task.cancel()

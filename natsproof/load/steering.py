@@ -115,7 +115,7 @@ class Generator:
         self._near.sendall(orjson.dumps(command) + b"\n")
 
     def saturate(self, in_flight: int) -> None:
-        """Closed loop of `in_flight` clients until `stop`."""
+        """Closed loop of `in_flight` clients from now on; 0 ends it."""
         self._near.settimeout(5.0)
         self._near.sendall(orjson.dumps({"saturate": in_flight}) + b"\n")
 
