@@ -6,10 +6,13 @@ with up(embedded(contract, workdir)):  ...
 
 from __future__ import annotations
 
+import functools
+import shutil
 from pathlib import Path
 
 from natsproof.cluster.binaries import Binaries, for_image
-from natsproof.cluster.embedded.cluster import EmbeddedCluster, NamespacedCluster
+from natsproof.cluster.embedded.cluster import EmbeddedCluster, NamespacedCluster, RootCluster
+from natsproof.cluster.embedded.stores import LOOP_TOOLS, TOOL_PATH
 from natsproof.cluster.embedded.universe import Isolation, Universe, enter_universe, foreseen, universe
 from natsproof.contract.model import Contract
 from natsproof.errors import NotAvailableHere
@@ -25,4 +28,15 @@ def embedded(contract: Contract, workdir: Path, *, binaries: Binaries | None = N
     programs = binaries or for_image(contract.server_container.image)
     if foreseen() is Isolation.LOOPBACK:
         raise NotAvailableHere("the loopback fallback is not built yet")
+    if foreseen() is Isolation.NAMESPACES_ROOT and not _loop_problem():
+        return RootCluster(contract, workdir, programs)
     return NamespacedCluster(contract, workdir, programs)
+
+
+@functools.cache
+def _loop_problem() -> str:
+    """Asked without mounting anything: this process may not be in its universe yet."""
+    if not Path("/dev/loop-control").exists():
+        return "this kernel has no loop devices"
+    missing = [tool for tool in LOOP_TOOLS if not shutil.which(tool, path=TOOL_PATH)]
+    return f"{missing[0]} is not installed" if missing else ""

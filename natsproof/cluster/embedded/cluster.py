@@ -8,7 +8,7 @@ import os
 import platform
 import shutil
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from natsproof.cluster.embedded.differences import differences
 from natsproof.cluster.embedded.kubelet import ContainerState
 from natsproof.cluster.embedded.probes import port_of
 from natsproof.cluster.embedded.runtime import NamespaceRuntime, Runtime
+from natsproof.cluster.embedded.stores import FolderStore, LoopStore, VolumeStore
 from natsproof.cluster.embedded.universe import (
     CLIENTS,
     drop_from_clients,
@@ -40,7 +41,7 @@ class EmbeddedCluster:
     """
 
     kind = "embedded"
-    volumes = "directory"
+    volumes: str = "directory"
 
     def __init__(self, contract: Contract, workdir: Path, binaries: Binaries) -> None:
         self.contract = contract
@@ -48,7 +49,11 @@ class EmbeddedCluster:
         self.binaries = binaries
         self._plane: ControlPlane | None = None
         self._runtime: Runtime | None = None
+        self._store: VolumeStore | None = None
         self._last_job: JobResult | None = None
+
+    def prepare(self, needs: Iterable[str]) -> None:
+        """Before `up`: the capabilities that will be used. Some need volumes of another make."""
 
     def up(self, *, within_s: float = UP_LIMIT_S) -> None:
         """Until every pod is Ready and the Job complete. Raises ClusterError with events and log lines."""
@@ -66,7 +71,8 @@ class EmbeddedCluster:
         self.workdir.mkdir(parents=True, exist_ok=True)
         self._runtime = self._make_runtime()
         programs = {"nats-server": self.binaries.server.path, "nats": self.binaries.cli.path}
-        self._plane = ControlPlane(self.contract, self._runtime, programs, self.workdir)
+        self._store = self._make_store()
+        self._plane = ControlPlane(self.contract, self._runtime, programs, self.workdir, self._store)
         self._plane.begin()
 
     def wait_ready(self, *, within_s: float = UP_LIMIT_S) -> None:
@@ -94,6 +100,8 @@ class EmbeddedCluster:
         if runtime:
             runtime.close()
             self._runtime = None
+        if self._store:
+            self._store.close()
         shutil.rmtree(self.workdir / "stage", ignore_errors=True)
 
     @property
@@ -220,6 +228,9 @@ class EmbeddedCluster:
     def _make_runtime(self) -> Runtime:
         return NamespaceRuntime(self.workdir)
 
+    def _make_store(self) -> VolumeStore:
+        return FolderStore(self.workdir / "volumes")
+
     def _store_claim(self) -> str:
         """The claim mounted nearest above store_dir."""
         store = self.contract.config.store_dir or "/"
@@ -311,3 +322,39 @@ class NamespacedCluster(EmbeddedCluster):
                 raise ClusterError(f"{source} has no network now; start it before cutting it off")
             return
         (link.drop_to if lost else link.pass_to)(address)
+
+
+class RootCluster(NamespacedCluster):
+    """Of root: PowerCuttable and DiskFillable too, on ext4 images if `prepare` was told so before `up`."""
+
+    def prepare(self, needs: Iterable[str]) -> None:
+        if {"PowerCuttable", "DiskFillable"} & set(needs):
+            self.volumes = "loop"
+
+    def cut_power(self, servers: Sequence[str]) -> None:
+        """All of them at one moment. Raises ClusterError without loop volumes."""
+        plane, store = self._running(), self._loop_store()
+        plane.call(plane.stop_clock(servers), VERB_LIMIT_S)
+        folders = {name: self.volume_path(name) for name in servers}
+        copies = {name: store.copy_as_on_disk(folder) for name, folder in folders.items()}
+        for name in servers:
+            self.kill(name)
+            store.lose_power(folders[name], copies[name])
+            plane.node.record(name, "power-cut")
+
+    def fill_disk(self, server: str) -> None:
+        """No byte is left on the server's volume until `free_disk`."""
+        taken = self._loop_store().fill(self.volume_path(server))
+        self._running().node.record(server, "disk-filled", f"{taken} B")
+
+    def free_disk(self, server: str) -> None:
+        self._loop_store().free(self.volume_path(server))
+        self._running().node.record(server, "disk-freed")
+
+    def _make_store(self) -> VolumeStore:
+        return LoopStore(self.workdir / "volumes") if self.volumes == "loop" else super()._make_store()
+
+    def _loop_store(self) -> LoopStore:
+        if not isinstance(self._store, LoopStore):
+            raise UsageError("the volumes are folders; call prepare(['PowerCuttable']) before up()")
+        return self._store

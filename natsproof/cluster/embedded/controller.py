@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 import uuid
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ from natsproof.cluster.embedded.kubelet import Node, Pod
 from natsproof.cluster.embedded.podplan import CLUSTER_DOMAIN, PodIdentity
 from natsproof.cluster.embedded.runtime import Runtime, StartGate
 from natsproof.cluster.embedded.setup_job import JobRun
+from natsproof.cluster.embedded.stores import VolumeStore
 from natsproof.contract.model import Contract, StatefulSet
 from natsproof.errors import ClusterError, DeadlineExceeded, UsageError
 
@@ -27,8 +29,16 @@ JOB_ADDRESS = 180  # pod number of the first attempt of the Job; servers are bel
 class ControlPlane:
     """Verbs are coroutines for `call`; the loop runs in a thread from `begin` to `end`."""
 
-    def __init__(self, contract: Contract, runtime: Runtime, programs: Mapping[str, Path], workdir: Path):
+    def __init__(
+        self,
+        contract: Contract,
+        runtime: Runtime,
+        programs: Mapping[str, Path],
+        workdir: Path,
+        store: VolumeStore,
+    ) -> None:
         self.node = Node(contract, runtime, programs, workdir)
+        self.store = store
         self.replicas = contract.statefulset.replicas
         self.pods: dict[str, Pod] = {}
         self.job: JobRun | None = None
@@ -143,12 +153,10 @@ class ControlPlane:
 
     def claim_folder(self, claim: str, pod: str) -> Path:
         """The folder that stands for a persistent volume. Raises ClusterError for an unknown claim."""
-        templates = [c.name for c in self.statefulset.claims]
-        if claim not in templates:
-            raise ClusterError(f"volume {claim!r} of {pod} is neither in the pod nor a claim template")
-        folder = self.node.workdir / "volumes" / f"{claim}-{pod}"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        for template in self.statefulset.claims:
+            if template.name == claim:
+                return self.store.folder(claim, pod, template.storage_bytes)
+        raise ClusterError(f"volume {claim!r} of {pod} is neither in the pod nor a claim template")
 
     def _job_pod(self, attempt: int) -> Pod:
         job = self.contract.job
@@ -198,6 +206,13 @@ class ControlPlane:
 
     async def stop(self, name: str) -> None:
         await self.pod(name).delete()
+
+    async def stop_clock(self, names: Sequence[str]) -> None:
+        """SIGSTOP all containers of these servers, as nearly at one moment as signals are."""
+        for name in names:
+            for state in self.pod(name).states.values():
+                if state.process and state.alive:
+                    state.process.signal_all(signal.SIGSTOP)
 
     async def start(self, name: str) -> None:
         """A killed server in its old pod, a stopped one in a new pod; until its process runs."""
