@@ -21,7 +21,7 @@ $(VENV)/.ready: requirements.lock
 	@touch $@
 
 certify: setup   ## Certify manifests/ on three real servers; report in reports/latest/
-	$(BIN)/python -m pytest suites/ -n $(WORKERS) --dist loadgroup --depth $(DEPTH) $(if $(SEED),--seed $(SEED)) $(ARGS)
+	$(BIN)/python -m pytest suites/ -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --depth $(DEPTH) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 test: setup      ## natsproof's own tests
 	$(BIN)/python -m pytest tests/ -n $(WORKERS) -q $(ARGS)

@@ -16,14 +16,14 @@ from natsproof.checkers.guards import (
     every_fault_landed,
 )
 from natsproof.checkers.registers import registers_are_linearizable
-from suites.trials import BUCKETS, DISTURBED
+from suites.trials import BUCKETS, DISTURBED, on
 
 
 @pytest.mark.parametrize("bucket", BUCKETS)
-@pytest.mark.parametrize("trial", DISTURBED)
+@on(*DISTURBED)
 def test_reads_and_conditional_writes_are_linearizable(certify, contract, trial, bucket):
     """Writes, conditional writes and leader reads of each key have one order that respects time."""
-    history = certify.run(DISTURBED[trial])
+    history = certify.run(trial)
     certify.that(
         history.of_bucket(bucket),
         registers_are_linearizable,

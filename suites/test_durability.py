@@ -7,7 +7,6 @@ Not here   power loss: a SIGKILL leaves the page cache; see test_power_loss.py
 from __future__ import annotations
 
 import pytest
-from natsproof.checkers.replicas import every_replica_holds_every_acknowledged_put, replicas_are_equal
 
 from natsproof.checkers.durability import no_acknowledged_put_is_lost
 from natsproof.checkers.guards import (
@@ -19,16 +18,17 @@ from natsproof.checkers.guards import (
     in_flight_at_the_fault,
     settled,
 )
-from suites.trials import ALL_KILLED, BUCKETS, DISTURBED, KILLED, RESTARTED
+from natsproof.checkers.replicas import every_replica_holds_what_was_acknowledged, replicas_are_equal
+from suites.trials import ALL_KILLED, BUCKETS, DISTURBED, ONE_KILLED, RESTARTED, on
 
 ENOUGH = (at_least(150, acknowledged_puts), at_least(150, final_reads), every_fault_landed)
 
 
 @pytest.mark.parametrize("bucket", BUCKETS)
-@pytest.mark.parametrize("victim", KILLED)
-def test_an_acknowledged_put_survives_sigkill_of_one_server(certify, contract, victim, bucket):
+@on(*ONE_KILLED)
+def test_an_acknowledged_put_survives_sigkill_of_one_server(certify, contract, trial, bucket):
     """Every put acknowledged before, during or after SIGKILL of the leader or of a follower is read back."""
-    history = certify.run(KILLED[victim])
+    history = certify.run(trial)
     certify.that(
         history.of_bucket(bucket),
         no_acknowledged_put_is_lost,
@@ -42,9 +42,10 @@ def test_an_acknowledged_put_survives_sigkill_of_one_server(certify, contract, v
 
 
 @pytest.mark.parametrize("bucket", BUCKETS)
-def test_an_acknowledged_put_survives_sigkill_of_all_servers_at_once(certify, contract, bucket):
+@on(ALL_KILLED)
+def test_an_acknowledged_put_survives_sigkill_of_all_servers_at_once(certify, contract, trial, bucket):
     """Every put acknowledged before SIGKILL of all three servers at one moment is read back."""
-    history = certify.run(ALL_KILLED)
+    history = certify.run(trial)
     certify.that(
         history.of_bucket(bucket),
         no_acknowledged_put_is_lost,
@@ -57,10 +58,11 @@ def test_an_acknowledged_put_survives_sigkill_of_all_servers_at_once(certify, co
     )
 
 
-def test_writes_were_in_flight_when_all_servers_died(certify, contract):
+@on(ALL_KILLED)
+def test_writes_were_in_flight_when_all_servers_died(certify, contract, trial):
     """No put in flight at the moment of death is acknowledged and lost, and there were some in flight."""
     certify.that(
-        certify.run(ALL_KILLED),
+        certify.run(trial),
         no_acknowledged_put_is_lost,
         given=[in_flight_at_the_fault(1)],
         promise=contract.promises.at("survives"),
@@ -68,9 +70,10 @@ def test_writes_were_in_flight_when_all_servers_died(certify, contract):
 
 
 @pytest.mark.parametrize("bucket", BUCKETS)
-def test_an_acknowledged_put_survives_a_rolling_restart(certify, contract, bucket):
+@on(RESTARTED)
+def test_an_acknowledged_put_survives_a_rolling_restart(certify, contract, trial, bucket):
     """Every put acknowledged during a rolling restart (preStop, SIGTERM, grace) is read back."""
-    history = certify.run(RESTARTED)
+    history = certify.run(trial)
     certify.that(
         history.of_bucket(bucket),
         no_acknowledged_put_is_lost,
@@ -79,22 +82,22 @@ def test_an_acknowledged_put_survives_a_rolling_restart(certify, contract, bucke
     )
 
 
-@pytest.mark.parametrize("trial", DISTURBED)
+@on(*DISTURBED)
 def test_every_replica_holds_every_acknowledged_put(certify, contract, trial):
     """After healing, the store of each server by itself holds every acknowledged put."""
     certify.that(
-        certify.run(DISTURBED[trial]),
-        every_replica_holds_every_acknowledged_put,
+        certify.run(trial),
+        every_replica_holds_what_was_acknowledged,
         given=[settled, every_server_was_read, every_fault_landed, at_least(150, acknowledged_puts)],
         promise=contract.promises.bucket("message_state").at("replicas"),
     )
 
 
-@pytest.mark.parametrize("trial", DISTURBED)
+@on(*DISTURBED)
 def test_all_replicas_have_equal_contents(certify, contract, trial):
     """After healing, the three stores hold the same messages at the same revisions."""
     certify.that(
-        certify.run(DISTURBED[trial]),
+        certify.run(trial),
         replicas_are_equal,
         given=[settled, every_server_was_read, every_fault_landed],
         promise=contract.promises.bucket("message_state").at("replicas"),

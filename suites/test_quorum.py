@@ -12,16 +12,16 @@ from natsproof.checkers.durability import no_write_is_acknowledged_during
 from natsproof.checkers.guards import acknowledged_puts, at_least, every_fault_landed, tried_writes
 from natsproof.checkers.meta import a_meta_leader_is_named_within
 from natsproof.checkers.recovery import no_gap_is_longer_than, writes_resume_within
-from suites.trials import ALL_KILLED, BUCKETS, KILLED, PAUSED, RESTARTED, TWO_KILLED, VICTIMS
+from suites.trials import ALL_KILLED, BUCKETS, ONE_KILLED, ONE_PAUSED, RESTARTED, TWO_KILLED, on
 
 BEFORE = at_least(20, acknowledged_puts, when="before")
 
 
 @pytest.mark.parametrize("bucket", BUCKETS)
-@pytest.mark.parametrize("victim", VICTIMS)
-def test_writes_go_on_with_one_server_dead(certify, contract, victim, bucket):
+@on(*ONE_KILLED)
+def test_writes_go_on_with_one_server_dead(certify, contract, trial, bucket):
     """With the leader or a follower killed, writes are acknowledged again in time, while it is still dead."""
-    history = certify.run(KILLED[victim])
+    history = certify.run(trial)
     certify.that(
         history.of_bucket(bucket),
         writes_resume_within(contract.promises.recovery_s["one-server-killed"]),
@@ -31,10 +31,10 @@ def test_writes_go_on_with_one_server_dead(certify, contract, victim, bucket):
 
 
 @pytest.mark.parametrize("bucket", BUCKETS)
-@pytest.mark.parametrize("victim", VICTIMS)
-def test_writes_go_on_with_one_server_paused(certify, contract, victim, bucket):
+@on(*ONE_PAUSED)
+def test_writes_go_on_with_one_server_paused(certify, contract, trial, bucket):
     """With the leader or a follower paused, writes are acknowledged again in time, while it still is."""
-    history = certify.run(PAUSED[victim])
+    history = certify.run(trial)
     certify.that(
         history.of_bucket(bucket),
         writes_resume_within(contract.promises.recovery_s["leader-paused"]),
@@ -44,9 +44,10 @@ def test_writes_go_on_with_one_server_paused(certify, contract, victim, bucket):
 
 
 @pytest.mark.parametrize("bucket", BUCKETS)
-def test_no_write_is_acknowledged_with_two_servers_dead(certify, contract, bucket):
+@on(TWO_KILLED)
+def test_no_write_is_acknowledged_with_two_servers_dead(certify, contract, trial, bucket):
     """With two of three servers dead, every write is refused or unanswered; none is falsely acknowledged."""
-    history = certify.run(TWO_KILLED)
+    history = certify.run(trial)
     certify.that(
         history.of_bucket(bucket),
         no_write_is_acknowledged_during("Kill"),
@@ -56,9 +57,10 @@ def test_no_write_is_acknowledged_with_two_servers_dead(certify, contract, bucke
 
 
 @pytest.mark.parametrize("bucket", BUCKETS)
-def test_writes_resume_within_the_budget_after_quorum_returns(certify, contract, bucket):
+@on(TWO_KILLED)
+def test_writes_resume_within_the_budget_after_quorum_returns(certify, contract, trial, bucket):
     """After two dead servers are started again, writes are acknowledged within the budget."""
-    history = certify.run(TWO_KILLED)
+    history = certify.run(trial)
     certify.that(
         history.of_bucket(bucket),
         writes_resume_within(contract.promises.recovery_s["quorum-restored"], since="healed"),
@@ -68,9 +70,10 @@ def test_writes_resume_within_the_budget_after_quorum_returns(certify, contract,
 
 
 @pytest.mark.parametrize("bucket", BUCKETS)
-def test_writes_resume_within_the_budget_after_all_servers_died(certify, contract, bucket):
+@on(ALL_KILLED)
+def test_writes_resume_within_the_budget_after_all_servers_died(certify, contract, trial, bucket):
     """After all servers were killed at once and started again, writes are acknowledged within the budget."""
-    history = certify.run(ALL_KILLED)
+    history = certify.run(trial)
     certify.that(
         history.of_bucket(bucket),
         writes_resume_within(contract.promises.recovery_s["all-restarted"], since="healed"),
@@ -80,9 +83,10 @@ def test_writes_resume_within_the_budget_after_all_servers_died(certify, contrac
 
 
 @pytest.mark.parametrize("bucket", BUCKETS)
-def test_a_rolling_restart_interrupts_writes_no_longer_than_the_budget(certify, contract, bucket):
+@on(RESTARTED)
+def test_a_rolling_restart_interrupts_writes_no_longer_than_the_budget(certify, contract, trial, bucket):
     """During a rolling restart the longest time without an acknowledged write stays within the budget."""
-    history = certify.run(RESTARTED)
+    history = certify.run(trial)
     certify.that(
         history.of_bucket(bucket),
         no_gap_is_longer_than(contract.promises.recovery_s["rolling-restart"]),
@@ -91,11 +95,11 @@ def test_a_rolling_restart_interrupts_writes_no_longer_than_the_budget(certify, 
     )
 
 
-@pytest.mark.parametrize("victim", VICTIMS)
-def test_a_meta_leader_is_elected_again(certify, contract, victim):
+@on(*ONE_KILLED)
+def test_a_meta_leader_is_elected_again(certify, contract, trial):
     """After the death of one server, the others name one live meta leader within the budget."""
     certify.that(
-        certify.run(KILLED[victim]),
+        certify.run(trial),
         a_meta_leader_is_named_within(contract.promises.recovery_s["one-server-killed"]),
         given=[every_fault_landed],
         promise=contract.promises.at("recovery_s"),
