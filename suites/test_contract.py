@@ -78,8 +78,7 @@ class TestNetwork:
         certify.that_rule(contract, policy.the_network_policy_lets_servers_reach_each_other)
 
     def test_the_network_policy_lets_clients_in(self, certify, contract):
-        """Clients of every namespace, and the set-up Job, may reach the client port through the
-        NetworkPolicies."""
+        """The NetworkPolicies let clients of every namespace, and the set-up Job, reach the client port."""
         certify.that_rule(contract, policy.the_network_policy_lets_clients_in)
 
     def test_the_network_policy_lets_monitoring_in(self, certify, contract):
@@ -109,13 +108,17 @@ class TestBootAndShutdown:
         certify.that_rule(contract, boot.the_cluster_has_a_name)
 
     def test_the_servers_are_an_odd_number_of_at_least_three(self, certify, contract):
-        """The set has 3, 5, ... servers: fewer keep no quorum without one, an even number bears no more
-        deaths."""
+        """The set has 3, 5, ... servers: fewer have none to lose, an even number bears no more deaths."""
         certify.that_rule(contract, boot.the_servers_are_an_odd_number_of_at_least_three)
 
     def test_a_changed_configuration_reaches_the_pods(self, certify, contract):
         """nats.conf is mounted as a folder: a subPath mount never sees a changed ConfigMap."""
         certify.that_rule(contract, boot.a_changed_configuration_reaches_the_pods)
+
+    def test_every_object_is_in_the_platforms_namespace(self, certify, contract):
+        """Each namespaced object names the platform's namespace: elsewhere a budget or policy does
+        nothing."""
+        certify.that_rule(contract, boot.every_object_is_in_the_platforms_namespace)
 
     def test_every_server_is_probed(self, certify, contract):
         """Startup, readiness and liveness probes are all set on the server's container."""
@@ -127,13 +130,11 @@ class TestBootAndShutdown:
         certify.that_rule(contract, probes.liveness_leaves_a_server_that_catches_up_alone)
 
     def test_liveness_bears_a_pause_of_half_a_minute(self, certify, contract):
-        """Liveness must fail for 30 s before a server is killed: a volume that stalls is not a dead
-        server."""
+        """Liveness kills a server after 30 s or more: a volume that stalls is not a dead server."""
         certify.that_rule(contract, probes.liveness_bears_a_pause_of_half_a_minute)
 
     def test_startup_gives_time_to_refill_a_volume(self, certify, contract):
-        """The startup probe allows the time that an empty volume needs to be filled again by the other
-        servers."""
+        """The startup probe allows the time in which the others fill an empty volume again."""
         certify.that_rule(contract, probes.startup_gives_time_to_refill_a_volume)
 
     def test_a_rolling_restart_waits_for_a_server_to_catch_up(self, certify, contract):
@@ -151,8 +152,7 @@ class TestBootAndShutdown:
         certify.that_rule(contract, probes.every_probe_asks_the_monitoring_port)
 
     def test_every_probe_waits_longer_than_a_second(self, certify, contract):
-        """No probe gives up after Kubernetes' default of one second: a server that fsyncs may answer
-        later."""
+        """No probe gives up after Kubernetes' default of a second: a server that fsyncs may be later."""
         certify.that_rule(contract, probes.every_probe_waits_longer_than_a_second)
 
     def test_pre_stop_hands_leadership_over(self, certify, contract):
@@ -256,8 +256,7 @@ class TestBucketsAndJob:
         certify.that_rule(contract, buckets.every_bucket_has_the_promised_ttl)
 
     def test_every_bucket_has_the_promised_size(self, certify, contract):
-        """Each bucket is made with the promised size; without one it reserves nothing and may fill the
-        volume."""
+        """Each bucket is made with the promised size; without one it may fill the volume."""
         certify.that_rule(contract, buckets.every_bucket_has_the_promised_size)
 
     def test_every_bucket_keeps_the_promised_history(self, certify, contract):
@@ -269,8 +268,7 @@ class TestBucketsAndJob:
         certify.that_rule(contract, buckets.the_largest_value_fits_a_message)
 
     def test_the_job_fails_when_a_bucket_cannot_be_made(self, certify, contract):
-        """Under `set -e`, each `nats kv add` is a command of its own whose failure ends the Job's
-        container."""
+        """Under `set -e`, each `nats kv add` is a command of its own whose failure ends the container."""
         certify.that_rule(contract, job.the_job_fails_when_a_bucket_cannot_be_made)
 
     def test_the_job_checks_what_the_servers_have(self, certify, contract):
@@ -307,8 +305,7 @@ class TestPlacementAndPinning:
         certify.that_rule(contract, placement.a_drain_keeps_the_quorum)
 
     def test_a_drain_is_not_blocked_for_ever(self, certify, contract):
-        """The budget allows one eviction, and a pod that is not Ready anyway does not block it
-        (AlwaysAllow)."""
+        """The budget allows one eviction, and a pod that is not Ready does not block it (AlwaysAllow)."""
         certify.that_rule(contract, placement.a_drain_is_not_blocked_for_ever)
 
     def test_the_servers_are_evicted_last(self, certify, contract):
@@ -337,19 +334,21 @@ class TestPlacementAndPinning:
 
 class TestPromisesAndAccounts:
     def test_every_environment_variable_is_used(self, certify, contract):
-        """Each variable of a container is read by nats.conf, its command, another variable, or a known
-        program."""
+        """Each variable of a container is read: by nats.conf, its command or a known program."""
         certify.that_rule(contract, environment.every_environment_variable_is_used)
 
     def test_no_variable_is_taken_literally(self, certify, contract):
-        """No value in nats.conf contains a $VAR as text: quoted, or inside another word, it is not
-        replaced."""
+        """No value in nats.conf has a $VAR as text: quoted or inside another word it is not replaced."""
         certify.that_rule(contract, environment.no_variable_is_taken_literally)
 
     def test_every_variable_is_read_as_text(self, certify, contract):
         """A value put into nats.conf by a variable begins with a letter and is no keyword: 12k would become
         12000."""
         certify.that_rule(contract, environment.every_variable_is_read_as_text)
+
+    def test_no_key_is_written_twice(self, certify, contract):
+        """No key stands twice in a block of nats.conf: the server takes the last without a word."""
+        certify.that_rule(contract, environment.no_key_is_written_twice)
 
     def test_every_recovery_budget_allows_an_election(self, certify, contract):
         """The recovery budgets after the sudden loss of a leader are longer than raft's longest election
@@ -379,8 +378,7 @@ class TestPromisesAndAccounts:
         certify.that_rule(contract, accounts.a_client_without_credentials_gets_jetstream)
 
     def test_the_system_account_has_a_user(self, certify, contract):
-        """A user can log in to the system account: without one there is no peer-remove and no meta
-        step-down."""
+        """A user can log in to the system account: else there is no peer-remove and no step-down."""
         certify.that_rule(contract, accounts.the_system_account_has_a_user)
 
     def test_the_system_account_is_closed(self, certify, contract):

@@ -57,7 +57,7 @@ def a_client_without_credentials_gets_jetstream(contract: Contract) -> Verdict:
 
 @rule("the runbook's scaling down works")
 def the_system_account_has_a_user(contract: Contract) -> Verdict:
-    """A user can log in to the system account: without one there is no peer-remove and no meta step-down."""
+    """A user can log in to the system account: else there is no peer-remove and no step-down."""
     name = contract.config.tree.get("system_account", "$SYS")
     wrong = []
     if not any(account == name for account, _ in _users(contract)):

@@ -7,6 +7,9 @@ from natsproof.contract.rules.health import Depth, depth_of
 from natsproof.contract.rules.rule import Rule, at, judged, rule
 from natsproof.verdict import Verdict
 
+CLUSTER_SCOPED = frozenset(
+    {"Namespace", "PriorityClass", "StorageClass", "PersistentVolume", "ClusterRole", "ClusterRoleBinding"}
+)
 _PROMISE = "the quick deploy ends with three Ready servers"
 
 
@@ -74,8 +77,7 @@ def the_cluster_has_a_name(contract: Contract) -> Verdict:
 
 @rule("a majority remains when one server is dead")
 def the_servers_are_an_odd_number_of_at_least_three(contract: Contract) -> Verdict:
-    """The set has 3, 5, ... servers: fewer keep no quorum without one, an even number bears no more
-    deaths."""
+    """The set has 3, 5, ... servers: fewer have none to lose, an even number bears no more deaths."""
     stateful = contract.statefulset
     wrong = []
     if stateful.replicas < 3 or stateful.replicas % 2 == 0:
@@ -102,10 +104,26 @@ def a_changed_configuration_reaches_the_pods(contract: Contract) -> Verdict:
     return judged(wrong, f"ConfigMap {contract.config_map.name} is mounted as a folder")
 
 
+@rule("`kubectl apply` puts every object where it has its effect")
+def every_object_is_in_the_platforms_namespace(contract: Contract) -> Verdict:
+    """Each namespaced object names the platform's namespace: elsewhere a budget or policy does nothing."""
+    wrong = [
+        at(
+            one.at("namespace"),
+            f"{one.kind} {one.name} is in namespace {one.namespace or 'of the moment (none is written)'}, the"
+            f" servers are in {contract.namespace}. Set metadata.namespace: {contract.namespace}",
+        )
+        for one in contract.objects
+        if one.kind not in CLUSTER_SCOPED and one.namespace != contract.namespace
+    ]
+    return judged(wrong, f"all objects are in namespace {contract.namespace}", objects=len(contract.objects))
+
+
 RULES: tuple[Rule, ...] = (
     a_first_boot_cannot_deadlock,
     every_server_has_a_name_of_its_own,
     the_cluster_has_a_name,
     the_servers_are_an_odd_number_of_at_least_three,
     a_changed_configuration_reaches_the_pods,
+    every_object_is_in_the_platforms_namespace,
 )

@@ -112,7 +112,7 @@ def every_bucket_has_the_promised_ttl(contract: Contract) -> Verdict:
 
 @rule(_PROMISE)
 def every_bucket_has_the_promised_size(contract: Contract) -> Verdict:
-    """Each bucket is made with the promised size; without one it reserves nothing and may fill the volume."""
+    """Each bucket is made with the promised size; without one it may fill the volume."""
     return _same(
         contract, "max_bytes", lambda bucket: shown_bytes(bucket.max_bytes) if bucket.max_bytes else "none"
     )

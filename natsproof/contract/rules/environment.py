@@ -4,10 +4,12 @@ by the loader already, as nats-server would.)"""
 from __future__ import annotations
 
 import base64
+import posixpath
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from natsproof.contract import natsconf
 from natsproof.contract.model import Container, Contract, EnvVar
 from natsproof.contract.rules.pinning import containers_of
 from natsproof.contract.rules.rule import Rule, at, judged, rule
@@ -27,8 +29,7 @@ _KNOWN = re.compile(
 
 @rule(_PROMISE)
 def every_environment_variable_is_used(contract: Contract) -> Verdict:
-    """Each variable of a container is read by nats.conf, its command, another variable, or a known
-    program."""
+    """Each variable of a container is read: by nats.conf, its command or a known program."""
     wrong = []
     count = 0
     for container in containers_of(contract):
@@ -57,7 +58,7 @@ def _is_used(env: EnvVar, container: Container, contract: Contract) -> bool:
 
 @rule(_PROMISE)
 def no_variable_is_taken_literally(contract: Contract) -> Verdict:
-    """No value in nats.conf contains a $VAR as text: quoted, or inside another word, it is not replaced."""
+    """No value in nats.conf has a $VAR as text: quoted or inside another word it is not replaced."""
     wrong = [
         at(
             contract.config.at(path),
@@ -110,8 +111,31 @@ def _known_value(env: EnvVar, contract: Contract) -> str | None:
     return None
 
 
+@rule(_PROMISE)
+def no_key_is_written_twice(contract: Contract) -> Verdict:
+    """No key stands twice in a block of nats.conf: the server takes the last without a word."""
+    data = contract.config_map.data
+    environment = dict.fromkeys(contract.config.variables, "any")
+
+    def included(path: str) -> str:
+        return data.get(posixpath.basename(path), "")
+
+    wrong = []
+    for key in data:
+        try:
+            parsed = natsconf.parse(data[key], key, environment, included)
+        except natsconf.ConfigSyntaxError:
+            continue  # no configuration by itself; the loader read the one that is
+        for dotted, first, second in parsed.duplicates:
+            earlier = contract.config_map.line_of(posixpath.basename(first.file), first.line)
+            text = f"{dotted} overrides the one at {earlier}. Keep one of the two"
+            wrong.append(at(contract.config_map.line_of(posixpath.basename(second.file), second.line), text))
+    return judged(wrong, "every key stands once")
+
+
 RULES: tuple[Rule, ...] = (
     every_environment_variable_is_used,
     no_variable_is_taken_literally,
     every_variable_is_read_as_text,
+    no_key_is_written_twice,
 )

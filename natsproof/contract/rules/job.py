@@ -62,7 +62,7 @@ def _hidden(line: Line) -> str | None:
 
 @rule(_PROMISE)
 def the_job_fails_when_a_bucket_cannot_be_made(contract: Contract) -> Verdict:
-    """Under `set -e`, each `nats kv add` is a command of its own whose failure ends the Job's container."""
+    """Under `set -e`, each `nats kv add` is a command of its own whose failure ends the container."""
     found = _script(contract)
     if found is None:
         return _no_script()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 from natsproof.contract.model import Contract, DisruptionBudget
 from natsproof.contract.rules.network import selects
@@ -12,18 +13,23 @@ from natsproof.verdict import Verdict, unknown
 _PROMISE = "the loss of one node leaves a quorum"
 
 
-def _count(value: int | str, of: int) -> int:
-    """A number of pods, or a percentage of them rounded up as Kubernetes does for budgets."""
-    if isinstance(value, str) and value.endswith("%"):
-        return math.ceil(of * int(value[:-1]) / 100)
-    return int(value)
+def _count(value: int | str, of: int) -> int | None:
+    """A number of pods, or a percentage of them rounded up as Kubernetes does; None for anything else."""
+    match = re.fullmatch(r"(\d+)(%?)", str(value))
+    if match is None:
+        return None
+    return math.ceil(of * int(match[1]) / 100) if match[2] else int(match[1])
 
 
 def _allowed(budget: DisruptionBudget, servers: int) -> int:
-    """How many of `servers` pods may be evicted at once."""
+    """How many of `servers` pods may be evicted at once; all of them if the budget cannot be read."""
     if budget.min_available is not None:
-        return servers - _count(budget.min_available, servers)
-    return _count(budget.max_unavailable, servers) if budget.max_unavailable is not None else 0
+        least = _count(budget.min_available, servers)
+        return servers if least is None else servers - least
+    if budget.max_unavailable is None:
+        return 0
+    most = _count(budget.max_unavailable, servers)
+    return servers if most is None else most
 
 
 def _budgets(contract: Contract) -> list[DisruptionBudget]:
@@ -77,7 +83,7 @@ def a_drain_keeps_the_quorum(contract: Contract) -> Verdict:
 
 @rule("a node can be drained")
 def a_drain_is_not_blocked_for_ever(contract: Contract) -> Verdict:
-    """The budget allows one eviction, and a pod that is not Ready anyway does not block it (AlwaysAllow)."""
+    """The budget allows one eviction, and a pod that is not Ready does not block it (AlwaysAllow)."""
     budgets = _budgets(contract)
     if not budgets:
         return unknown("no budget selects the servers: see a_drain_keeps_the_quorum")

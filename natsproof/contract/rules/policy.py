@@ -93,8 +93,7 @@ def the_network_policy_lets_servers_reach_each_other(contract: Contract) -> Verd
 
 @rule(_PROMISE)
 def the_network_policy_lets_clients_in(contract: Contract) -> Verdict:
-    """Clients of every namespace, and the set-up Job, may reach the client port through the
-    NetworkPolicies."""
+    """The NetworkPolicies let clients of every namespace, and the set-up Job, reach the client port."""
     return _judge(contract, contract.config.port or 4222, {}, "clients of all namespaces", any_namespace=True)
 
 

@@ -59,8 +59,7 @@ def liveness_leaves_a_server_that_catches_up_alone(contract: Contract) -> Verdic
 
 @rule("a server that is busy recovering is left alone")
 def startup_gives_time_to_refill_a_volume(contract: Contract) -> Verdict:
-    """The startup probe allows the time that an empty volume needs to be filled again by the other
-    servers."""
+    """The startup probe allows the time in which the others fill an empty volume again."""
     probe = contract.server_container.startup_probe
     if probe is None:
         return unknown("there is no startup probe: see every_server_is_probed")
@@ -133,7 +132,7 @@ def every_probe_asks_the_monitoring_port(contract: Contract) -> Verdict:
 
 @rule("a dead server is noticed, a busy one left alone")
 def every_probe_waits_longer_than_a_second(contract: Contract) -> Verdict:
-    """No probe gives up after Kubernetes' default of one second: a server that fsyncs may answer later."""
+    """No probe gives up after Kubernetes' default of a second: a server that fsyncs may be later."""
     wrong = [
         at(probe.at("timeout_s"), f"the {which} probe gives up after {probe.timeout_s} s; allow 2 s or more")
         for which, probe in probes_of(contract)
@@ -144,7 +143,7 @@ def every_probe_waits_longer_than_a_second(contract: Contract) -> Verdict:
 
 @rule("a server that is busy recovering is left alone")
 def liveness_bears_a_pause_of_half_a_minute(contract: Contract) -> Verdict:
-    """Liveness must fail for 30 s before a server is killed: a volume that stalls is not a dead server."""
+    """Liveness kills a server after 30 s or more: a volume that stalls is not a dead server."""
     probe = contract.server_container.liveness_probe
     if probe is None:
         return unknown("there is no liveness probe: see every_server_is_probed")

@@ -23,10 +23,11 @@ def _signal(contract: Contract) -> str | None:
 
 def mount_of(contract: Contract, path: str) -> VolumeMount | None:
     """The innermost mount of the server's container that holds `path`."""
+    wanted = posixpath.normpath(path) + "/"
     inside = [
         m
         for m in contract.server_container.mounts
-        if posixpath.commonpath([m.mount_path, path]) == m.mount_path.rstrip("/")
+        if wanted.startswith(posixpath.normpath(m.mount_path).rstrip("/") + "/")
     ]
     return max(inside, key=lambda m: len(m.mount_path), default=None)
 

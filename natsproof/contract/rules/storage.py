@@ -112,12 +112,14 @@ def the_volumes_are_of_the_promised_class(contract: Contract) -> Verdict:
         return _no_claim()
     wanted = contract.promises.storage_class
     wrong = []
-    if wanted is not None and claim.storage_class != wanted:
+    if wanted not in (None, claim.storage_class):
         text = (
             f"storageClassName is {claim.storage_class!r}, promised is {wanted!r}"
             f" ({contract.promises.at('storage_class')})"
         )
         wrong.append(at(claim.at("storage_class"), text))
+    if wanted is None:
+        return judged([], "no storage class is promised")
     return judged(wrong, f"the volumes are of class {claim.storage_class}")
 
 
