@@ -18,6 +18,7 @@ from natsproof.cluster.binaries import Binaries
 from natsproof.cluster.embedded.controller import ControlPlane
 from natsproof.cluster.embedded.differences import differences
 from natsproof.cluster.embedded.kubelet import ContainerState
+from natsproof.cluster.embedded.loopback import LoopbackRuntime
 from natsproof.cluster.embedded.probes import port_of
 from natsproof.cluster.embedded.runtime import NamespaceRuntime, Runtime
 from natsproof.cluster.embedded.stores import FolderStore, LoopStore, VolumeStore
@@ -35,7 +36,7 @@ VERB_LIMIT_S = 30.0
 
 
 class EmbeddedCluster:
-    """Killable, Stoppable, Pausable, VolumeAccess, Scalable. Make it with `embedded(...)`.
+    """On loopback: Killable, Stoppable, Pausable, VolumeAccess, Scalable. Make it with `embedded(...)`.
 
     `workdir` keeps logs/, volumes/ and pods/ after `down`; it is the caller's to delete.
     """
@@ -226,7 +227,8 @@ class EmbeddedCluster:
         self._running().node.record(server, "volume-lost", "wiped")
 
     def _make_runtime(self) -> Runtime:
-        return NamespaceRuntime(self.workdir)
+        universe()
+        return LoopbackRuntime(self.workdir, self.contract)
 
     def _make_store(self) -> VolumeStore:
         return FolderStore(self.workdir / "volumes")
@@ -280,6 +282,9 @@ class NamespacedCluster(EmbeddedCluster):
     def __init__(self, contract: Contract, workdir: Path, binaries: Binaries) -> None:
         super().__init__(contract, workdir, binaries)
         self._cuts: set[tuple[str, str]] = set()
+
+    def _make_runtime(self) -> Runtime:
+        return NamespaceRuntime(self.workdir)
 
     def partition(self, *groups: Sequence[str]) -> None:
         """Packets between servers of different groups are lost, both ways; `"clients"` is this process."""

@@ -94,7 +94,8 @@ class ControlPlane:
         def protocol() -> dns.DnsServer:
             return dns.DnsServer(self.lookup)
 
-        await self._loop.create_datagram_endpoint(protocol, local_addr=(self.node.runtime.nameserver, 53))
+        if nameserver := self.node.runtime.nameserver:
+            await self._loop.create_datagram_endpoint(protocol, local_addr=(nameserver, 53))
         self._spawn(self._create_all(self.replicas))
         if self.contract.job:
             self.job = JobRun(self.node, self.contract.job, self._job_pod)

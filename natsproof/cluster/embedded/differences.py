@@ -23,7 +23,7 @@ def differences(contract: Contract, binaries: Binaries, isolation: Isolation, vo
     if isolation is Isolation.LOOPBACK:
         found.append(
             "no namespaces: servers are plain processes on 127.77.x.y; paths, addresses and pod names in "
-            "configurations, commands and environments are rewritten; the network cannot be cut"
+            "configurations, commands and environments are rewritten; the network cannot be cut, no root file system is read-only"
         )
     return found
 
@@ -70,9 +70,7 @@ def _container(spec: PodSpec, container: Container, isolation: Isolation) -> lis
         found.append(f"{limits.place}: CPU and memory limits of {container.name} are not enforced")
     user = {**spec.security_context, **container.security_context}.get("runAsUser")
     if user and isolation is not Isolation.NAMESPACES_ROOT:
-        found.append(
-            f"{container.place}: runAsUser {user} is not obeyed: one who is not root has one id only"
-        )
+        found.append(f"{container.place}: runAsUser {user} is not obeyed: that takes root and namespaces")
     return found
 
 
