@@ -158,6 +158,27 @@ class ClockShiftable(Protocol):
     def restore_clock(self, server: str) -> None: ...
 
 
+@runtime_checkable
+class Rollable(Protocol):
+    """A controller rolls the servers by itself, as `kubectl rollout restart` asks it to."""
+
+    def rollout_restart(self) -> None:
+        """Ask for it; returns at once."""
+        ...
+
+    def rolled_out(self) -> bool:
+        """Whether the controller says that the last rollout is complete."""
+        ...
+
+
+@runtime_checkable
+class NodeLosable(Protocol):
+    """The machine under a server can be lost whole: its kubelet falls silent too."""
+
+    def lose_node(self, server: str) -> None: ...
+    def restore_node(self, server: str) -> None: ...
+
+
 #: Capability names as they stand in certificates and in `needs` of faults.
 CAPABILITIES: dict[str, type] = {
     "Killable": Killable,
@@ -170,4 +191,6 @@ CAPABILITIES: dict[str, type] = {
     "Evictable": Evictable,
     "Scalable": Scalable,
     "ClockShiftable": ClockShiftable,
+    "Rollable": Rollable,
+    "NodeLosable": NodeLosable,
 }

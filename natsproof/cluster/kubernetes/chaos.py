@@ -44,8 +44,8 @@ class ChaosMesh:
             (p["metadata"].get("labels") or {}).get("app.kubernetes.io/name") == "chaos-mesh" for p in pods
         ):
             raise NotAvailableHere(
-                "the definitions of Chaos Mesh are installed and no controller runs: objects would be accepted "
-                "and nothing would happen"
+                "the definitions of Chaos Mesh are installed and no controller runs: objects would "
+                "be accepted and nothing would happen"
             )
 
     def inject(self, body: Body, *, within_s: float = INJECT_S) -> list[Mapping[str, Any]]:
@@ -62,9 +62,8 @@ class ChaosMesh:
             records = records_of(self._live(kind, name))
             hit = {"/".join(r["id"].split("/")[:2]) for r in records if int(r.get("injectedCount") or 0) >= 1}
             if not meant <= hit:
-                raise FaultDidNotLand(
-                    f"{kind} {name}: meant {', '.join(sorted(meant))}, injected {', '.join(sorted(hit)) or 'none'}"
-                )
+                missed = ", ".join(sorted(meant - hit))
+                raise FaultDidNotLand(f"{kind} {name}: not injected into {missed}, only into {sorted(hit)}")
             return records
         except BaseException:
             self.remove(kind, name)

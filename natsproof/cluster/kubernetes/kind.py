@@ -68,6 +68,7 @@ class KindCluster(Platform):
         self._pooled = False
         self._sources: tuple[images.ImageSource, ...] = ()
         self._held_nodes: dict[str, str] = {}
+        self._lost_nodes: dict[str, str] = {}
         self._lock = threading.Lock()
 
     # -- life
@@ -257,6 +258,20 @@ class KindCluster(Platform):
     def uncordon(self, node: str) -> None:
         self._cordon(node, False)
 
+    def lose_node(self, server: str) -> None:
+        """Freeze the server's whole node, kubelet and all, as a machine that hangs or loses its power cord.
+
+        Kubernetes takes about 45 s to call the node NotReady and keeps the pod for 5 minutes more.
+        """
+        node = self.node_of(server)
+        self._lost_nodes[server] = node
+        self.machine.pause_node(node)
+
+    def restore_node(self, server: str) -> None:
+        node = self._lost_nodes.pop(server, None)
+        if node is not None:
+            self.machine.resume_node(node)
+
     def describe(self) -> Mapping[str, Any]:
         described = dict(super().describe())
         described |= {
@@ -323,6 +338,8 @@ class KindCluster(Platform):
         self.api.patch("Node", node, None, {"spec": {"unschedulable": True if on else None}})
 
     def _release_nodes(self) -> None:
+        for server in tuple(self._lost_nodes):
+            self.restore_node(server)
         with self._lock:
             nodes = set(self._held_nodes.values())
             self._held_nodes.clear()

@@ -187,6 +187,10 @@ class Platform:
     def running(self, server: str) -> bool:
         return is_running(self.pod(server), self.container)
 
+    def wait_ready(self, within_s: float) -> float:
+        """Until every server is Ready; the seconds it took. Raises ClusterError with each pod's state."""
+        return self._patience(within_s).until_ready(self.pod_names())
+
     def uid(self, server: str) -> str:
         """The pod's UID, "" while there is no pod: another UID is another pod."""
         return uid(self.pod(server))
@@ -291,6 +295,31 @@ class Platform:
         for key in [key for key in self._tunnels if key[0] in gone]:
             self._tunnels.pop(key).close()
         self._patience(READY_S).until_ready(self.pod_names())
+
+    def rollout_restart(self) -> None:
+        """As `kubectl rollout restart statefulset/...`: the controller replaces one pod after the other."""
+        stamp = {"kubectl.kubernetes.io/restartedAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+        name = self.contract.statefulset.name
+        self.api.patch(
+            "StatefulSet",
+            name,
+            self.namespace,
+            {"spec": {"template": {"metadata": {"annotations": stamp}}}},
+            api_version="apps/v1",
+        )
+
+    def rolled_out(self) -> bool:
+        """Whether the controller has seen the newest template and every pod of it is Ready."""
+        live = self.api.get(
+            "StatefulSet", self.contract.statefulset.name, self.namespace, api_version="apps/v1"
+        )
+        status = (live or {}).get("status") or {}
+        return (
+            live is not None
+            and status.get("observedGeneration") == live["metadata"]["generation"]
+            and status.get("currentRevision") == status.get("updateRevision")
+            and status.get("readyReplicas") == self.replicas
+        )
 
     def partition(self, *groups: Sequence[str]) -> None:
         """Servers of different groups cannot exchange packets; "clients" names this process."""
