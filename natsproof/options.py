@@ -48,7 +48,7 @@ class Options:
         if self.depth != "standard":
             words += ["--depth", self.depth]
         if self.manifests != ("manifests",):
-            words += [word for path in self.manifests for word in ("--manifests", path)]
+            words += [f"--manifests={path}" for path in self.manifests]  # pytest takes a bare path for a test
         if self.server_binary:
             words += ["--server-binary", str(self.server_binary)]
         return " ".join(shlex.quote(word) for word in words)

@@ -100,6 +100,8 @@ def activate(config: pytest.Config) -> Certification:
         config.option.reportchars = ""  # the summary names them once
     if workers and config.option.dist == "load":
         config.option.dist = "loadgroup"
+    if workers and config.option.maxworkerrestart is None:
+        config.option.maxworkerrestart = "0"  # xdist would run the claim that killed it again, or hang
     # exit codes speak of claims; a leak inside natsproof is shown and does not end as "broken"
     config.addinivalue_line("filterwarnings", "default::pytest.PytestUnraisableExceptionWarning")
     _end_on_sigterm(config, certification)

@@ -37,6 +37,10 @@ def end_run(session: pytest.Session, certification: Certification) -> None:
         certification.run = run
         certification.end_notes += build(folder, run, sign_key=certification.options.sign_key)
         certification.end_notes += _changes(run, certification)
+        certification.end_notes += [
+            f"{path.name} was interrupted; its report: natsproof report {path}"
+            for path in run_folder.abandoned(certification.options.reports)
+        ]
     except (OSError, NatsproofError) as problem:
         certification.end_notes.append(f"the report is not whole: {type(problem).__name__}: {problem}")
         certification.run = certification.run or folder.read(INTERRUPTED)

@@ -87,6 +87,16 @@ def create(reports: Path, cluster: str, seed: int) -> RunFolder:
     raise UsageError(f"{reports}: a thousand runs of one second; clean it up")
 
 
+def abandoned(reports: Path) -> list[Path]:
+    """Runs that say they still run although their process is gone (SIGKILL, a crash of the machine)."""
+    found = []
+    for path in sorted(reports.glob("*/run.json")):
+        folder = RunFolder(path.parent)
+        if not path.parent.is_symlink() and folder.head().get("state") == RUNNING:
+            found += [path.parent] if folder.state() == INTERRUPTED else []
+    return found
+
+
 def _point_latest_at(path: Path) -> None:
     draft = path.parent / f".latest.{os.getpid()}"
     draft.unlink(missing_ok=True)
