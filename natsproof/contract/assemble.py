@@ -103,18 +103,17 @@ def _server(objects: tuple[KubernetesObject, ...], source: Place) -> tuple[State
 
 def _config_path(container: Container) -> tuple[str, Place]:
     """The path given with -c or --config, or the image's own."""
+    given = [*(container.command or ()), *(container.args or ())]
     place = container.at("args" if container.args is not None else "command")
-    words = [w for line in (*(container.command or ()), *(container.args or ())) for w in _words(line)]
-    if container.command is None or len(container.command) > 0:
-        plain = [*(container.command or ()), *(container.args or ())]
-        words = plain if "nats-server" not in " ".join(plain[2:]) else words
+    # `sh -c "exec nats-server -c …"`: the words after nats-server count, the shell's own -c does not.
+    line = next((text for text in given if "nats-server" in text and len(_words(text)) > 1), None)
+    words = _words(line) if line is not None else given
     for number, word in enumerate(words):
         name, equals, value = word.partition("=")
         if name in ("-c", "--config", "-config"):
             if equals:
                 return value, place
-            # `sh -c "… nats-server …"` has a -c of its own.
-            if number + 1 < len(words) and words[number + 1].startswith(("/", ".")):
+            if number + 1 < len(words):
                 return words[number + 1], place
     return IMAGE_CONFIG, place
 

@@ -103,6 +103,8 @@ class _Kustomization:
         nodes = [document.node for document in found]
         namespace = self.root.get("namespace")
         if namespace is not None and namespace.value:
+            for document in found:
+                document.former_namespaces.add(names.namespace_of(document.node))
             names.set_namespace(nodes, str(namespace.value), self.root.keys["namespace"])
         self.rename(found)
         self.label(nodes)
@@ -224,7 +226,7 @@ class _Kustomization:
             )
         common = self.root.get("commonLabels")
         if common is not None and isinstance(common.value, dict):
-            names.add_labels(nodes, common, selectors=True, templates=True, everywhere=True)
+            names.add_labels(nodes, common, selectors=True, templates=True)
         annotations = self.root.get("commonAnnotations")
         if annotations is not None and isinstance(annotations.value, dict):
             names.add_annotations(nodes, annotations)

@@ -129,10 +129,8 @@ def _references(document: Node) -> Iterator[tuple[str, Node, str]]:
             yield kind, holder, key
 
 
-def add_labels(
-    documents: Iterable[Node], labels: Node, *, selectors: bool, templates: bool, everywhere: bool = False
-) -> None:
-    """Labels on objects; on pod templates and in selectors if asked. `everywhere` is commonLabels."""
+def add_labels(documents: Iterable[Node], labels: Node, *, selectors: bool, templates: bool) -> None:
+    """Labels on objects; on pod templates and in selectors if asked."""
     for document in documents:
         _add(child(document, "metadata", labels.place), "labels", labels)
         if templates or selectors:
@@ -141,7 +139,7 @@ def add_labels(
                     _add(child(pod, "metadata", labels.place), "labels", labels)
         if selectors:
             _add_to_selectors(document, labels)
-        if (templates or everywhere) and kind_of(document) == "StatefulSet":
+        if (templates or selectors) and kind_of(document) == "StatefulSet":
             for claim in _items(document.at("spec", "volumeClaimTemplates")):
                 _add(child(claim, "metadata", labels.place), "labels", labels)
 

@@ -17,9 +17,13 @@ class Document:
     node: Node
     hashed: bool = False  # its name gets a suffix made from its contents
     former: set[str] = field(default_factory=set)  # names before a prefix or suffix; patches may use them
+    former_namespaces: set[str] = field(default_factory=set)
 
     def is_named(self, name: str | None) -> bool:
         return name is not None and (name == names.name_of(self.node) or name in self.former)
+
+    def is_in(self, namespace: str) -> bool:
+        return namespace == names.namespace_of(self.node) or namespace in self.former_namespaces
 
 
 def text_of(node: Node, key: str, *, required: bool = False) -> str | None:
@@ -41,7 +45,7 @@ def same_object(found: list[Document], patch: Node) -> list[Document]:
         for d in found
         if names.kind_of(d.node) == identity[0]
         and d.is_named(identity[1])
-        and (namespace is None or names.namespace_of(d.node) == namespace.value)
+        and d.is_in(str(namespace.value) if namespace and namespace.value else "default")
     ]
     if len(chosen) != 1:
         known = ", ".join(f"{names.kind_of(d.node)} {names.name_of(d.node)}" for d in found)
@@ -77,10 +81,10 @@ def selected(candidate: Document, target: Node) -> bool:
         "group": group,
         "version": number,
         "kind": names.kind_of(document),
-        "namespace": names.namespace_of(document),
     }
     options = {key: {value} for key, value in values.items()}
     options["name"] = {names.name_of(document), *candidate.former}
+    options["namespace"] = {names.namespace_of(document), *candidate.former_namespaces}
     for key, possible in options.items():
         wanted = text_of(target, key)
         try:

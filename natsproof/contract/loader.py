@@ -24,7 +24,11 @@ def load(source: str | Path, *, promises_required: bool = True) -> Contract:
     Raises ContractError that lists every problem as `file:line: what is wrong`.
     """
     if str(source) == "-":
-        return load_documents([("<stdin>", sys.stdin.read())], promises_required=promises_required)
+        try:
+            text = sys.stdin.read()
+        except UnicodeDecodeError as error:
+            raise ContractError(f"<stdin>:1: not UTF-8 text ({error.reason})") from None
+        return load_documents([("<stdin>", text)], promises_required=promises_required)
     folder = _kustomization(Path(source))
     if folder is None:
         return load_documents(read_files(source), promises_required=promises_required)

@@ -153,8 +153,8 @@ class Reader:
             return self.integer(start)
         if after.isdigit() and tail:
             raise self.fail(
-                f"found {self.text[start : self.position + 1]!r}, expected a size such as 8MB; quote a duration"
-                f' such as "2m30s"'
+                f"found {self.text[start : self.position + 1]!r}, expected a size such as 8MB; quote a"
+                f' duration such as "2m30s"'
             )
         # After digits without suffix nats-server takes one more character, `]` too, and reads on as text.
         self.position += 0 if tail else 1

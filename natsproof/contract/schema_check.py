@@ -133,6 +133,8 @@ def _check_scalar(node: Node, expected: str, path: str, problems: Problems) -> N
     fits = {"s": text, "i": integer, "n": number, "b": isinstance(value, bool), "x": text or integer}
     if not fits.get(head, False):
         name, example = _EXAMPLES[head]
+        if head == "s" and isinstance(value, bool):
+            example = "quote words such as y, n, on, off, yes, no"
         problems.add(
             node.place, f"{path}: found {shown(node.plain())}, expected {name} (for example {example})"
         )

@@ -218,17 +218,16 @@ class _Composer:
 
 
 def plain_scalar(text: str) -> str | int | float | bool | None:
-    """An unquoted scalar as Kubernetes' YAML reader types it; dates and `1:30` stay text."""
+    """An unquoted scalar as Kubernetes' YAML reader types it: y and n are booleans, dates and `1:30` text."""
     if text in _NULLS:
         return None
     first = text[0]
     if first.isalpha() and first not in "yYnNtTfFoO":
         return text
     if text in _TRUE:
-        # go-yaml keeps y and n as text, PyYAML too; the long words are booleans.
-        return text if text in ("y", "Y") else True
+        return True
     if text in _FALSE:
-        return text if text in ("n", "N") else False
+        return False
     if first not in "+-.0123456789" or len(text) > 100:
         return text
     if _INT.fullmatch(text):
