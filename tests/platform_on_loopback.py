@@ -99,7 +99,7 @@ class Platform:
     def get(self, i: int, path: str) -> tuple[int, Any]:
         """(status, body as JSON or text); status 0 if nobody answers."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.monitor[i]}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.monitor[i]}{path}", timeout=20) as answer:
                 status, body = answer.status, answer.read().decode()
         except urllib.error.HTTPError as refused:
             with refused:
@@ -118,6 +118,7 @@ class Platform:
                 "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
                 "NATS_URL": self.url,
                 "HOME": str(self.folder),
+                "NATS_TIMEOUT": "20s",
             },
             cwd=self.folder,
             capture_output=True,
