@@ -43,21 +43,27 @@ class Partition(Aimed):
         if self.clients != "both":
             cluster.partition(["clients"], others if self.clients == "victims" else list(targets))
 
+    def sight(self, cluster: Any, targets: Sequence[str]) -> str:
+        """What would be taken for a partition although none was made yet."""
+        return _apart(cluster, targets)
+
+    def witness_change(self, cluster: Any, targets: Sequence[str], before: str) -> str:
+        return "" if before else self.witness(cluster, targets)
+
     def witness(self, cluster: Any, targets: Sequence[str]) -> str:
         def probe() -> str:
-            view, others = look(cluster), _others(cluster, targets)
-            seen = _silence(view, targets, others) or _uneasy(cluster, targets, others)
-            return f"{seen}{self._clients_cut(cluster, targets, others)}" if seen else ""
+            seen = _apart(cluster, targets)
+            return f"{seen}{self._clients_cut(cluster, targets)}" if seen else ""
 
         return confirmed("the sides to lose each other", probe, within_s=WITNESS_S)
 
     def heal(self, cluster: Any, targets: Sequence[str]) -> None:
         cluster.heal()
 
-    def _clients_cut(self, cluster: Any, targets: Sequence[str], others: Sequence[str]) -> str:
+    def _clients_cut(self, cluster: Any, targets: Sequence[str]) -> str:
         if self.clients == "both":
             return ""
-        far = others if self.clients == "victims" else targets
+        far = _others(cluster, targets) if self.clients == "victims" else targets
         met = {name: knock(server_of(cluster, name).client_url, within_s=0.5) for name in far}
         if any(what == "answers" for what in met.values()):
             raise ClusterError(
@@ -86,14 +92,16 @@ class OneWay(Aimed):
                 source, sink = (target, other) if self.direction == "out" else (other, target)
                 cluster.cut(source, sink)
 
+    def sight(self, cluster: Any, targets: Sequence[str]) -> str:
+        return _apart(cluster, targets)
+
+    def witness_change(self, cluster: Any, targets: Sequence[str], before: str) -> str:
+        return "" if before else self.witness(cluster, targets)
+
     def witness(self, cluster: Any, targets: Sequence[str]) -> str:
         """TCP needs both ways, so either cut silences the pair for whoever leads."""
-
-        def probe() -> str:
-            view, others = look(cluster), _others(cluster, targets)
-            return _silence(view, targets, others) or _uneasy(cluster, targets, others)
-
-        return confirmed("the sides to lose each other", probe, within_s=WITNESS_S)
+        what = "the sides to lose each other"
+        return confirmed(what, lambda: _apart(cluster, targets), within_s=WITNESS_S)
 
     def heal(self, cluster: Any, targets: Sequence[str]) -> None:
         cluster.heal()
@@ -112,6 +120,12 @@ def flapping(
 
 def _others(cluster: Any, targets: Sequence[str]) -> list[str]:
     return [server.name for server in cluster.servers if server.name not in targets]
+
+
+def _apart(cluster: Any, targets: Sequence[str]) -> str:
+    """What shows that the targets and the others do not hear each other, "" if nothing does."""
+    others = _others(cluster, targets)
+    return _silence(look(cluster), targets, others) or _uneasy(cluster, targets, others)
 
 
 def _silence(view: PlatformView, targets: Sequence[str], others: Sequence[str]) -> str:

@@ -155,7 +155,7 @@ class RestoreSnapshot(Aimed):
         with tempfile.TemporaryDirectory(prefix="natsproof-snapshot-") as folder:
             for target in targets:
                 cluster.kill(target)
-                shutil.copytree(cluster.volume_path(target), Path(folder) / target, symlinks=True)
+                _copy_tree(cluster.volume_path(target), Path(folder) / target)
                 cluster.start(target)
             _elapse(self.age_s)
             before = {}
@@ -163,8 +163,7 @@ class RestoreSnapshot(Aimed):
                 cluster.kill(target)
                 before[target] = _tree_digest(cluster.volume_path(target))
                 cluster.wipe_volume(target)
-                volume = cluster.volume_path(target)
-                shutil.copytree(Path(folder) / target, volume, symlinks=True, dirs_exist_ok=True)
+                _copy_tree(Path(folder) / target, cluster.volume_path(target))
         return before
 
     def witness(self, cluster: Any, targets: Sequence[str]) -> str:
@@ -178,6 +177,14 @@ class RestoreSnapshot(Aimed):
         for target in targets:
             if not cluster.running(target):
                 cluster.start(target)
+
+
+def _copy_tree(source: Path, target: Path) -> None:
+    """With owners and modes, which shutil.copytree drops: the server may run as another user."""
+    shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
+    for path in (source, *source.rglob("*")):
+        owner = path.lstat()
+        os.chown(target / path.relative_to(source), owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def _elapse(seconds: float) -> None:
