@@ -18,6 +18,7 @@ from natsproof.contract.rules.health import Depth, depth_of
 from natsproof.contract.rules.memory import go_memory_bytes
 from natsproof.contract.rules.pinning import tag_of
 from natsproof.contract.rules.shell import lines_of
+from natsproof.errors import ContractError
 from natsproof.verdict import Status
 
 ROOT = Path(__file__).parent.parent
@@ -75,6 +76,20 @@ def test_a_finding_names_file_and_line(mutant: dict[str, Any]) -> None:
             assert file in files, exhibit
             assert int(line) > 0
             assert exhibit.text
+
+
+@pytest.mark.parametrize("file", [name for name, _ in shipped()])
+def test_no_rule_raises_when_a_line_is_missing(file: str) -> None:
+    lines = dict(shipped())[file].split("\n")
+    judged = 0
+    for number in range(3, len(lines), 7):
+        texts = dict(shipped()) | {file: "\n".join(lines[:number] + lines[number + 1 :])}
+        try:
+            contract = load_documents(list(texts.items()))
+        except ContractError:
+            continue
+        judged += sum(bool(rule.check(contract).reason) for rule in RULES)
+    assert judged
 
 
 def test_every_rule_has_a_mutant_that_breaks_it_alone() -> None:

@@ -12,13 +12,12 @@ from natsproof.contract.rules import RULES
 from natsproof.errors import ContractError
 from natsproof.verdict import Status
 
-
 IMPORTED_S = time.perf_counter()
 
 
 def _age_s() -> float:
-    """Seconds since this process started, so that interpreter and imports count; elsewhere than on Linux since
-    this module's import. (psutil's create_time is off by up to a second.)"""
+    """Seconds since this process started, so that interpreter and imports count; elsewhere than on Linux
+    since this module's import. (psutil's create_time is off by up to a second.)"""
     stat = Path("/proc/self/stat")
     if not stat.exists():
         return time.perf_counter() - IMPORTED_S
