@@ -95,12 +95,14 @@ class EmbeddedCluster:
 
     def down(self) -> None:
         plane, runtime = self._plane, self._runtime
-        if plane:
-            self._last_job = plane.job.result if plane.job else None
-            plane.end()
-        if runtime:
-            runtime.close()
+        try:
+            if plane:
+                self._last_job = plane.job.result if plane.job else None
+                plane.end()
+        finally:
             self._runtime = None
+            if runtime:
+                runtime.close()
         if self._store:
             self._store.close()
         shutil.rmtree(self.workdir / "stage", ignore_errors=True)

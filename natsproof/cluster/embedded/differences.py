@@ -23,7 +23,8 @@ def differences(contract: Contract, binaries: Binaries, isolation: Isolation, vo
     if isolation is Isolation.LOOPBACK:
         found.append(
             "no namespaces: servers are plain processes on 127.77.x.y; paths, addresses and pod names in "
-            "configurations, commands and environments are rewritten; the network cannot be cut, no root file system is read-only"
+            "configurations, commands and environments are rewritten; the network cannot be cut, root file "
+            "systems are this machine's"
         )
     return found
 

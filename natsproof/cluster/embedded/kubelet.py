@@ -160,6 +160,8 @@ class Pod:
         """Run a container until its restart policy says that it is done."""
         while True:
             await self._allowed.wait()
+            if self.deleting:
+                return
             started_ns = now_ns()
             try:
                 process = await self._start_at_gate(state)
@@ -215,10 +217,11 @@ class Pod:
             code = await ended(process)
         finally:
             watch.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watch
             state.started = False
             self._set_ready(state, False, "the container is down")
+            await asyncio.wait([watch])
+        if not watch.cancelled() and (problem := watch.exception()):
+            raise problem
         self.node.record(self.name, "exited", f"{state.spec.name}: {_how(code)}")
 
     async def _watch(self, state: ContainerState) -> None:
