@@ -1,7 +1,7 @@
 """Kubernetes: what only a real cluster shows of the same manifests.
 
 Promise    manifests/statefulset.yaml, pdb.yaml, kv-setup-job.yaml; promises.yaml: monitoring, recovery
-Not here   what embedded decides too: test_quorum.py, test_durability.py. Longhorn's own replication needs iSCSI
+Not here   what embedded decides too: test_quorum.py, test_durability.py. Longhorn's own replication
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def test_the_setup_job_may_run_again(certify, contract):
 
 @pytest.mark.needs("NodeLosable")
 def test_a_volume_survives_the_deletion_of_its_pod(certify, contract):
-    """After its pod is deleted a server comes back as another pod with the same volume and all its streams."""
+    """After its pod is deleted a server comes back in another pod with the same volume and streams."""
     certify.that(
         certify.observe("pod replaced", operations.pod_replaced),
         judge.a_new_pod_has_the_old_volume,

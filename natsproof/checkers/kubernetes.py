@@ -1,4 +1,7 @@
-"""Judges of what only a real Kubernetes shows. Each takes the plain data of `cluster.kubernetes.operations`."""
+"""Judges of what only a real Kubernetes shows.
+
+Each takes the plain data of `natsproof.cluster.kubernetes.operations`.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ class SpreadOverNodes:
         nodes = facts["node_of"]
         if facts["schedulable_nodes"] < self._replicas:
             return unknown(
-                f"only {facts['schedulable_nodes']} nodes take pods: {self._replicas} servers cannot be spread"
+                f"{facts['schedulable_nodes']} nodes take pods: {self._replicas} servers cannot be spread"
             )
         if len(nodes) < self._replicas:
             return unknown(f"only {len(nodes)} of {self._replicas} servers are on a node")
@@ -36,7 +39,7 @@ class SpreadOverNodes:
 
 
 class ClaimsBound:
-    """Every server's claim is bound, of the class that was deployed, and asks for the size of the contract."""
+    """Every server's claim is bound to a volume of its own."""
 
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
@@ -56,7 +59,7 @@ class ClaimsBound:
 
 
 def a_drain_takes_one_server_and_no_second(facts: Facts) -> Verdict:
-    """The first eviction is granted, the second refused while the first is away, and two servers have a leader."""
+    """One eviction is granted, a second refused while the first is away, and the rest has a leader."""
     problems = []
     if not facts["first_granted"]:
         problems.append(f"the eviction of {facts['first']} was refused with all servers Ready: a drain hangs")

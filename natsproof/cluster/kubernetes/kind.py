@@ -18,7 +18,7 @@ from natsproof.cluster.kubernetes.api import ApiError
 from natsproof.cluster.kubernetes.fit import for_laptop
 from natsproof.cluster.kubernetes.machine import Machine
 from natsproof.cluster.kubernetes.network import NodeWall, Wall
-from natsproof.cluster.kubernetes.platform import JOB_S, READY_S, Platform
+from natsproof.cluster.kubernetes.platform import JOB_S, READY_S, START_S, Platform
 from natsproof.cluster.kubernetes.pool import Pool
 from natsproof.cluster.kubernetes.volumes import Volume, volume_of
 from natsproof.cluster.kubernetes.watch import container_status
@@ -202,13 +202,17 @@ class KindCluster(Platform):
         self._refuse_if_moved(server, node)
 
     def start(self, server: str) -> None:
-        """Let the pod be scheduled again and wait until its container runs."""
+        """Let the pod be scheduled again and wait until it is. Several servers then start side by side."""
         with self._lock:
             node = self._held_nodes.pop(server, None)
             still = node in self._held_nodes.values()
         if node is not None and not still:
             self._cordon(node, False)
-        self._wait_running(server)
+
+        def placed() -> bool:
+            return bool(((self.pod(server) or {}).get("spec") or {}).get("nodeName"))
+
+        clock.wait_until(f"{server} to be scheduled", placed, within_s=START_S)
 
     def pause(self, server: str) -> None:
         """SIGSTOP the container's processes. A liveness probe may kill what is paused for long."""
@@ -374,7 +378,7 @@ class KindCluster(Platform):
 
 def cluster_name(run_id: str) -> str:
     """A kind cluster's name for a run: letters, digits and dashes, short enough for host names."""
-    plain = "".join(c if c.isalnum() else "-" for c in run_id.lower()).strip("-")
+    plain = "".join(c if c.isascii() and c.isalnum() else "-" for c in run_id.lower()).strip("-")
     if len(plain) > 24:
         plain = f"{plain[:15].rstrip('-')}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
     return owned.PREFIX + (plain or "run")

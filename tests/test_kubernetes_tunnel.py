@@ -1,0 +1,150 @@
+"""Tunnels into pods, against an API server of our own that speaks the port-forward protocol on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+from aiohttp import WSMsgType, web
+
+from natsproof.cluster.kubernetes.link import Link
+from natsproof.cluster.kubernetes.tunnel import PROTOCOL, Tunnel
+from natsproof.errors import ClusterError
+
+PORT = 4222
+
+
+class Pods:
+    """Answers port-forwards to `alive` pods with an echo that names the pod."""
+
+    def __init__(self) -> None:
+        self.alive: set[str] = {"nats-0"}
+        self.broken: set[str] = set()
+        self.asked: list[str] = []
+
+    async def forward(self, request: web.Request) -> web.StreamResponse:
+        pod = request.match_info["pod"]
+        self.asked.append(f"{pod}:{request.query['ports']} {request.headers.get('authorization', '')}")
+        if pod not in self.alive:
+            return web.json_response({"message": "pod not found"}, status=404)
+        answer = web.WebSocketResponse(protocols=[PROTOCOL])
+        await answer.prepare(request)
+        greeting = PORT.to_bytes(2, "little")
+        await answer.send_bytes(b"\x00" + greeting)
+        await answer.send_bytes(b"\x01" + greeting)
+        if pod in self.broken:
+            await answer.send_bytes(b"\x01connection refused inside the pod")
+        async for message in answer:
+            if message.type is not WSMsgType.BINARY:
+                break
+            await answer.send_bytes(b"\x00" + pod.encode() + b"<" + message.data[1:])
+        return answer
+
+
+@pytest.fixture
+def pods() -> Pods:
+    return Pods()
+
+
+@pytest.fixture
+def link(pods: Pods) -> Iterator[Link]:
+    app = web.Application()
+    app.router.add_get("/api/v1/namespaces/space/pods/{pod}/portforward", pods.forward)
+    settings = {"BearerToken": {"in": "header", "key": "authorization", "value": "Bearer x"}}
+    configuration = SimpleNamespace(host="", auth_settings=lambda: settings)
+    link = Link(configuration)
+
+    async def serve() -> tuple[web.AppRunner, int]:
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        return runner, runner.addresses[0][1]
+
+    runner, port = link.run(serve())
+    configuration.host = f"http://127.0.0.1:{port}"
+    yield link
+    link.run(runner.cleanup())
+    link.close()
+
+
+@pytest.fixture
+def tunnel(link: Link) -> Iterator[Tunnel]:
+    tunnel = Tunnel(link, "space", "nats-0", PORT)
+    yield tunnel
+    tunnel.close()
+
+
+def open_wire(tunnel: Tunnel, *, timeout_s: float = 5.0) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", tunnel.local_port), timeout=timeout_s)
+
+
+def exchange(wire: socket.socket, text: bytes) -> bytes:
+    wire.sendall(text)
+    return wire.recv(100)
+
+
+def test_bytes_go_to_the_pod_and_back(tunnel: Tunnel, pods: Pods) -> None:
+    with open_wire(tunnel) as wire:
+        assert exchange(wire, b"ping") == b"nats-0<ping"
+        assert exchange(wire, b"again") == b"nats-0<again"
+    assert pods.asked == ["nats-0:4222 Bearer x"]
+
+
+def test_the_port_stays_while_the_pod_dies_and_comes_back(tunnel: Tunnel, pods: Pods) -> None:
+    port = tunnel.local_port
+    pods.alive.clear()
+    with open_wire(tunnel) as wire:
+        assert wire.recv(1) == b"", "a server that is gone hangs up"
+    assert tunnel.failed == 1
+    pods.alive.add("nats-0")
+    with open_wire(tunnel) as wire:
+        assert exchange(wire, b"x") == b"nats-0<x"
+    assert tunnel.local_port == port
+
+
+def test_a_port_that_is_closed_inside_the_pod_hangs_up(tunnel: Tunnel, pods: Pods) -> None:
+    pods.broken.add("nats-0")
+    with open_wire(tunnel) as wire:
+        assert wire.recv(1) == b""
+
+
+def test_a_stalled_direction_carries_nothing_and_breaks_nothing(tunnel: Tunnel) -> None:
+    with open_wire(tunnel, timeout_s=0.05) as wire:
+        wire.settimeout(5)
+        assert exchange(wire, b"a") == b"nats-0<a"
+        tunnel.stall(to_server=False, to_client=True)
+        wire.sendall(b"b")
+        wire.settimeout(0.05)
+        with pytest.raises(TimeoutError):
+            wire.recv(1)
+        tunnel.stall(to_server=False, to_client=False)
+        wire.settimeout(5)
+        assert wire.recv(100) == b"nats-0<b"
+
+
+def test_a_new_connection_to_a_stalled_server_is_silent(tunnel: Tunnel, pods: Pods) -> None:
+    tunnel.stall(to_server=True, to_client=True)
+    with open_wire(tunnel, timeout_s=0.05) as wire, pytest.raises(TimeoutError):
+        wire.recv(1)
+    assert pods.asked == []
+
+
+def test_dropped_connections_close_and_the_port_goes_on(tunnel: Tunnel) -> None:
+    with open_wire(tunnel) as wire:
+        assert exchange(wire, b"a") == b"nats-0<a"
+        tunnel.drop()
+        assert wire.recv(1) == b""
+    with open_wire(tunnel) as wire:
+        assert exchange(wire, b"b") == b"nats-0<b"
+
+
+def test_a_closed_link_says_so() -> None:
+    link = Link(SimpleNamespace(host="http://127.0.0.1:1"))
+    link.close()
+    link.close()
+    with pytest.raises(ClusterError, match="closed"):
+        link.run(asyncio.sleep(0))
