@@ -9,12 +9,16 @@ import subprocess
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
+from natsproof.clock import wait_until
 from natsproof.cluster import binaries
-from natsproof.contract import natsconf
+from natsproof.contract import natsconf, server_config
+from natsproof.contract.model import Place
 from natsproof.contract.natsconf import ConfigSyntaxError, Spot, parse
+from natsproof.contract.problems import Problems
 
 FILE = "/etc/nats/nats.conf"
 
@@ -161,6 +165,53 @@ def test_the_server_reads_the_same_tree(text: str, tmp_path: Path) -> None:
     done = checked_by_the_server(text, tmp_path)
     assert done.returncode == 0, done.stderr
     assert digest_of(natsconf.parse(text, FILE, {}).tree) in done.stderr
+
+
+SPELLINGS = [
+    ("64M", '"1G"', "always", "1MB"),
+    ("64Mi", "1GiB", '"10s"', "2m"),
+    ("1k", '"512M"', "'1m30s'", "65536"),
+    ('"8192K"', "1gb", "90s", "64kib"),
+]
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize(("memory", "file", "sync", "payload"), SPELLINGS)
+def test_a_running_server_has_what_was_read(
+    memory: str, file: str, sync: str, payload: str, tmp_path: Path
+) -> None:
+    text = (
+        f"server_name: n\nmax_payload: {payload}\nlisten: '127.0.0.1:-1'\nhttp: '127.0.0.1:-1'\n"
+        f"jetstream {{ store_dir: {tmp_path}/js, max_mem: {memory}, max_file: {file}, sync: {sync} }}"
+    )
+    problems = Problems()
+    parsed = natsconf.parse(text.replace(":-1", ":4222"), FILE, {})
+    read = server_config.read(parsed, Place(FILE, 1), lambda spot: Place(spot.file, spot.line), problems)
+    problems.raise_if_any()
+    varz = varz_of(text, tmp_path)
+    config = varz["jetstream"]["config"]
+    assert (config["max_memory"], config["max_storage"]) == (read.max_memory_bytes, read.max_file_bytes)
+    assert varz["max_payload"] == read.max_payload_bytes
+    assert config.get("sync_always", False) == read.sync_always
+    if read.sync_interval_s is not None:
+        assert config["sync_interval"] == int(read.sync_interval_s * 10**9)
+
+
+def varz_of(text: str, folder: Path) -> Any:
+    """What a server started with this configuration says of itself."""
+    (folder / "nats.conf").write_text(text)
+    (folder / "ports").mkdir()
+    command = [str(server()), "-c", str(folder / "nats.conf"), "--ports_file_dir", str(folder / "ports")]
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        found = wait_until("ports file", lambda: next((folder / "ports").iterdir(), None), within_s=10)
+        ports = wait_until("ports", found.read_text, within_s=5)
+        with urlopen(json.loads(ports)["monitoring"][0] + "/varz", timeout=5) as answer:
+            return json.load(answer)
+    finally:
+        process.kill()
+        process.wait(timeout=10)
 
 
 @pytest.mark.cluster

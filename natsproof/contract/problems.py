@@ -54,7 +54,7 @@ def closest(word: str, known: Iterable[str]) -> str:
     """`; did you mean X?` for a misspelt word, or nothing."""
     options = list(known)
     by_lower = {option.lower(): option for option in options}
-    near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.7)
+    near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.65)
     return f"; did you mean {by_lower[near[0]]}?" if near else ""
 
 
