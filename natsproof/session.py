@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,8 +149,9 @@ class Session:
             "state": "running",
         }
         _save_trial(path, record)
+        needs = {need for fault in getattr(trial, "faults", ()) for need in fault.needs}
         try:
-            with self.cluster(path) as cluster:
+            with self.cluster(path, needs=needs) as cluster:
                 record["cluster"] = _plain(cluster.describe())
                 history = run(trial, cluster, seed=self.seed, path=path / "history.jsonl")
                 record["operations"] = len(history.operations)
@@ -167,8 +168,11 @@ class Session:
     # -- clusters
 
     @contextmanager
-    def cluster(self, evidence: Path, *, fresh: bool = True) -> Iterator[Cluster]:
-        """A cluster that is up. Its logs and events are left in `evidence` however this ends.
+    def cluster(
+        self, evidence: Path, *, fresh: bool = True, needs: Collection[str] = ()
+    ) -> Iterator[Cluster]:
+        """A cluster that is up. Its logs and events are left in `evidence` however this ends. `needs` are
+        the capabilities that will be used: some want volumes of another make (a power cut).
 
         Raises ClusterError if it does not start, at once when it failed to start twice in a row.
         """
@@ -177,6 +181,8 @@ class Session:
         if fresh and self._per_trial:
             workdir = self._workdir()
             cluster = self._open_cluster(workdir)
+            if needs and hasattr(cluster, "prepare"):
+                cluster.prepare(needs)
             try:
                 self._up(cluster)
                 yield cluster

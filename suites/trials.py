@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import pytest
 
+from natsproof.faults.network import OneWay, Partition, flapping
 from natsproof.faults.operations import RollingRestart
 from natsproof.faults.process import Kill, Pause
+from natsproof.faults.storage import FillDisk, FlipBits, PowerCut, RestoreSnapshot, TruncateBlock
 from natsproof.report.run_folder import slug
 from natsproof.trial import Trial
+from natsproof.workloads.expiry import Expiry
 from natsproof.workloads.ledger import Ledger
+from natsproof.workloads.locks import Locks
 from natsproof.workloads.register import Register
+from natsproof.workloads.watch import Watch
 
 BUCKETS = ("message_state", "integration_locks", "retry_queue", "dead_letter_queue")
 
@@ -42,3 +47,75 @@ def on(*trials: Trial) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(
         "trial", [pytest.param(t, id=slug(t.name), marks=pytest.mark.xdist_group(t.name)) for t in trials]
     )
+
+
+# Partitions. Clients reach both sides unless said otherwise.
+LEADER_ISOLATED = Trial(
+    "leader cut off from the others", CLIENTS, (Partition("leader", at_s=2.0, down_s=14.0),), 22.0, 40.0
+)
+CLIENTS_WITH_MINORITY = Trial(
+    "clients see the cut-off leader only",
+    CLIENTS,
+    (Partition("leader", at_s=2.0, down_s=10.0, clients="victims"),),
+    24.0,
+    40.0,
+)
+ONE_WAY = Trial(
+    "leader hears nobody", CLIENTS, (OneWay("leader", at_s=2.0, down_s=10.0, direction="in"),), 22.0, 40.0
+)
+FLAPPING = Trial(
+    "flapping partition", CLIENTS, flapping("leader", times=3, every_s=7.0, down_s=4.0, at_s=1.0), 26.0, 40.0
+)
+PARTITIONED = (LEADER_ISOLATED, CLIENTS_WITH_MINORITY, ONE_WAY, FLAPPING)
+
+# Power loss: what was never fsynced is gone.
+ALL_POWERLESS = Trial(
+    "power cut of all servers", CLIENTS, (PowerCut("all", at_s=4.0, down_s=1.0),), 24.0, 40.0
+)
+LEADER_POWERLESS = Trial(
+    "power cut of the leader", CLIENTS, (PowerCut("leader", at_s=3.0, down_s=8.0),), 18.0, 40.0
+)
+POWERLESS = (ALL_POWERLESS, LEADER_POWERLESS)
+
+# Volumes of a minority.
+BITS_FLIPPED = Trial(
+    "flipped bits on a follower", CLIENTS, (FlipBits("follower", at_s=4.0, down_s=2.0, flips=2),), 14.0, 40.0
+)
+BLOCK_TRUNCATED = Trial(
+    "truncated blocks on a follower", CLIENTS, (TruncateBlock("follower", at_s=4.0, down_s=2.0),), 14.0, 40.0
+)
+VOLUME_SET_BACK = Trial(
+    "old snapshot on one volume", CLIENTS, (RestoreSnapshot("follower", at_s=3.0, age_s=5.0),), 18.0, 40.0
+)
+DISK_FULL = Trial(
+    "full volume on a follower", CLIENTS, (FillDisk("follower", at_s=3.0, down_s=8.0),), 20.0, 40.0
+)
+SPOILT = (BITS_FLIPPED, BLOCK_TRUNCATED, VOLUME_SET_BACK, DISK_FULL)
+
+# Time to live, on twins of the buckets: the same configuration with a short TTL.
+EXPIRY = Expiry(BUCKETS, ttl_s=3.0, canaries=10, plant_s=3.0)
+EXPIRY_CALM = Trial("expiry", (EXPIRY,), (), 13.0)
+EXPIRY_LEADER_KILLED = Trial(
+    "expiry through a leader kill", (EXPIRY,), (Kill("leader", at_s=2.0, down_s=6.0),), 16.0, 40.0
+)
+EXPIRY_PAUSED = Trial(
+    "expiry through a pause", (EXPIRY,), (Pause("follower", at_s=2.0, down_s=5.0),), 16.0, 40.0
+)
+
+LOCKS = Locks(("integration_locks",), contenders=5, locks=2, ttl_s=4.0)
+LOCKS_CALM = Trial("locks", (LOCKS,), (), 16.0)
+LOCKS_LEADER_KILLED = Trial(
+    "locks through a leader kill", (LOCKS,), (Kill("leader", at_s=3.0, down_s=8.0),), 26.0, 40.0
+)
+LOCKS_PARTITIONED = Trial(
+    "locks through a partition", (LOCKS,), (Partition("leader", at_s=3.0, down_s=8.0),), 26.0, 40.0
+)
+LOCKED = (LOCKS_CALM, LOCKS_LEADER_KILLED, LOCKS_PARTITIONED)
+
+WATCHED_BUCKETS = ("message_state", "retry_queue")
+WATCH = Watch(WATCHED_BUCKETS, writers=2, watchers=3, rate_hz=80.0)
+WATCH_LEADER_KILLED = Trial(
+    "watchers through a leader kill", (WATCH,), (Kill("leader", at_s=2.0, down_s=6.0),), 18.0, 40.0
+)
+WATCH_CALM = Trial("watchers", (WATCH,), (), 6.0)
+WATCHED = (WATCH_CALM, WATCH_LEADER_KILLED)
