@@ -1,0 +1,101 @@
+"""The same histories of one key judged by Porcupine and by natsproof, side by side.
+
+    python -m bench.porcupine
+
+64 clients, 10^3 to 10^5 operations; good histories and the same with one stale read; without lost
+answers and with some. Prints how many times faster the register checker is at 10^5 operations.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench.histories import concurrent, stale_read
+from natsproof.checkers.registers import registers_are_linearizable
+from natsproof.history import History
+from natsproof.history_file import read, write
+from natsproof.verdict import Status
+
+MODULE = Path(__file__).parent / "porcupine"
+CLIENTS = 64
+LIMIT_S = 15.0
+SAME = {"Ok": Status.HOLDS, "Illegal": Status.BROKEN}
+#: (operations, share of writes without an answer)
+CASES = ((1_000, 0.0), (10_000, 0.0), (100_000, 0.0), (1_000, 0.005), (10_000, 0.005), (100_000, 0.005))
+
+
+def build(folder: Path) -> Path:
+    go = shutil.which("go")
+    if go is None:
+        raise SystemExit("porcupine needs a Go toolchain: no `go` on PATH")
+    binary = folder / "porcupine"
+    subprocess.run([go, "build", "-o", str(binary), "."], cwd=MODULE, check=True, timeout=200)
+    return binary
+
+
+def ours(history: History) -> tuple[Status, float]:
+    """The verdict and the median seconds of five runs."""
+    taken = []
+    verdict = registers_are_linearizable(history)
+    for _ in range(5):
+        began = time.perf_counter()
+        verdict = registers_are_linearizable(history)
+        taken.append(time.perf_counter() - began)
+    return verdict.status, statistics.median(taken)
+
+
+def theirs(binary: Path, path: Path) -> tuple[str, float]:
+    """Porcupine's own verdict and the seconds of its search (median of three, one if it takes long)."""
+    taken, verdict = [], ""
+    while len(taken) < 3:
+        done = subprocess.run(
+            [str(binary), "-timeout", f"{LIMIT_S:g}s", str(path)],
+            capture_output=True, text=True, check=True, timeout=LIMIT_S + 120,
+        )  # fmt: skip
+        answer = json.loads(done.stdout)
+        verdict = str(answer["verdict"])
+        taken.append(float(answer["seconds"]))
+        if taken[-1] > LIMIT_S / 4:
+            break
+    return verdict, statistics.median(taken)
+
+
+def main() -> int:
+    differing, ratio = 0, ""
+    with tempfile.TemporaryDirectory(prefix="natsproof-porcupine-") as name:
+        folder = Path(name)
+        binary = build(folder)
+        for operations, unknown in CASES:
+            good = concurrent(operations, keys=1, clients=CLIENTS, unknown=unknown, seed=3, sweep=False)
+            for label, history in (("good", good), ("one stale read", stale_read(good))):
+                path = folder / "history.jsonl"
+                write(history, path)
+                status, our_s = ours(read(path))
+                verdict, their_s = theirs(binary, path)
+                silent = verdict == "Unknown"
+                differing += not silent and SAME[verdict] is not status
+                times = f"{'more than ' if silent else ''}{their_s / our_s:.0f}"
+                print(
+                    f"# {operations} operations, {unknown:.1%} without an answer, {label}: "
+                    f"natsproof {status.value} {our_s:.4f} s, Porcupine "
+                    f"{'no answer in' if silent else verdict} {their_s:.4f} s, {times} x",
+                    flush=True,
+                )
+                if operations == 100_000 and not unknown and label == "good":
+                    ratio = times
+    print(f"porcupine: {ratio} x at 10^5 operations, {CLIENTS} clients, one key")
+    print(f"porcupine verdicts that differ: {differing}")
+    return int(differing > 0)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("GOFLAGS", "-mod=readonly -buildvcs=false")
+    sys.exit(main())
