@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from natsproof.contract.model import Promises
 from natsproof.faults.process import Kill
+from natsproof.load.capacity_workload import CapacitySearch
 from natsproof.load.mix import PLATFORM, share
 from natsproof.load.workload import LocustLoad
 from natsproof.trial import Trial
@@ -58,3 +59,17 @@ def noisy(promises: Promises, duration_s: float) -> Trial:
         objective_s=promises.p99_s or 0.5,
     )
     return Trial("load, one bucket noisy", (load,), duration_s=duration_s, warm_up_s=WARM_UP_S)
+
+
+WRITING_PART = share(PLATFORM, writing=True)
+
+
+def capacity(promises: Promises, budget_s: float) -> Trial:
+    """The trial lasts as long as the search may take, and some seconds for its last step."""
+    search = CapacitySearch(
+        budget_s=budget_s,
+        objective_s=promises.p99_s or 0.5,
+        recovery_s=promises.recovery_s["one-server-killed"],
+        planned_hz=promises.rate_floor_hz / WRITING_PART,
+    )
+    return Trial("capacity", (search,), duration_s=budget_s + 40.0, warm_up_s=0.5)

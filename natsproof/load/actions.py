@@ -62,7 +62,7 @@ class Actions:
         number = self._number[index]
         self._number[index] = number + 1
         action = self._mix[index]
-        return f"{self._prefix}.{action.verb}.{number % action.keys}"
+        return f"{self._prefix}.{index}.{number % action.keys}"
 
     async def _put(self, index: int) -> Ended:
         action, key = self._mix[index], self._next_key(index)

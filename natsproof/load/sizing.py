@@ -71,8 +71,8 @@ class BucketSize:
         assert self.full_after_s is not None
         return (
             f"{self.bucket} is full after {_duration(self.full_after_s)} at {self.rate_hz:g} new keys "
-            "a second; from then on every put is refused (503/10077 maximum bytes exceeded), overwrites too, until "
-            "entries expire or keys are purged"
+            "a second; from then on every put is refused (503/10077 maximum bytes exceeded), "
+            "overwrites too, until entries expire or keys are purged"
         )
 
 

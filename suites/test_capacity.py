@@ -1,0 +1,69 @@
+"""Capacity: what the platform takes is measured, under pod kills too, and is no less than promised.
+
+Promise    manifests/promises.yaml: rate_floor_hz, rate_floor_one_down_hz, p99; sizes of buckets and volumes
+Certified  the rate kept up with under pod kills; capacity.json, capacity.csv and capacity.html have the rest
+Not here   whether the promised rate itself holds, fault by fault: test_throughput.py
+"""
+
+from __future__ import annotations
+
+from natsproof.checkers.capacity import CapacityAtLeast, ModelMatchesFill, SizesHold
+from natsproof.checkers.durability import no_acknowledged_put_is_lost
+from natsproof.checkers.guards import acknowledged_writes, at_least, every_fault_landed
+from natsproof.report import capacity_page
+from suites import loads
+
+
+def measured(certify, contract):
+    """The capacity run of this session, its files beside the report."""
+    budget_s = certify.scaled(quick=120, standard=240, deep=1200)
+    history = certify.run(loads.capacity(contract.promises, budget_s))
+    capacity_page.write(history, certify.folder("capacity"))
+    return history
+
+
+def test_the_platform_takes_more_than_the_promised_rate(certify, contract):
+    """With all pods up the highest rate that is kept up with is at least the promised one."""
+    promises = contract.promises
+    certify.that(
+        measured(certify, contract),
+        CapacityAtLeast(promises.rate_floor_hz, "knee", loads.WRITING_PART),
+        promise=promises.at("rate_floor_hz"),
+    )
+
+
+def test_the_certified_rate_under_pod_kills_is_at_least_the_promised_one(certify, contract):
+    """The rate kept up with while pods are killed is at least the one promised for one pod down."""
+    promises = contract.promises
+    certify.that(
+        measured(certify, contract),
+        CapacityAtLeast(promises.rate_floor_one_down_hz, "certified_hz", loads.WRITING_PART),
+        given=[every_fault_landed],
+        promise=promises.at("rate_floor_one_down_hz"),
+    )
+
+
+def test_no_acknowledged_write_is_lost_at_the_limit(certify, contract):
+    """Every write acknowledged during the capacity run, overload and kills included, is there at the end."""
+    certify.that(
+        measured(certify, contract),
+        no_acknowledged_put_is_lost,
+        given=[at_least(1000, acknowledged_writes), every_fault_landed],
+        promise=contract.promises.at("survives"),
+    )
+
+
+def test_no_bucket_fills_at_the_promised_rate(certify, contract):
+    """At the promised rate every bucket levels off below its size, and the volumes hold them all."""
+    certify.that(
+        measured(certify, contract),
+        SizesHold(),
+        given=[fill_agrees],
+        promise=[bucket.at("max_bytes") for bucket in contract.promises.buckets],
+    )
+
+
+def fill_agrees(history):
+    """A guard: the sizing model agrees with the measured fill."""
+    verdict = ModelMatchesFill()(history)
+    return None if verdict.status.value == "HOLDS" else verdict.reason

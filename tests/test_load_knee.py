@@ -1,0 +1,71 @@
+"""The knee search finds the knee of a simulated platform, and does not believe single failures."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from natsproof.load.knee import find_knee
+from natsproof.load.rig import Step
+
+
+def step(rate_hz, why="", not_valid=""):
+    return Step("t", rate_hz, rate_hz, 2.0, 1, 1, 1, 1, 1, 1, 0, {}, 0.0, why, not_valid)
+
+
+def platform(knee_hz, *, noise=0.0, seed=1):
+    draw = random.Random(seed)
+
+    def run(rate_hz):
+        limit = knee_hz * (1 + noise * (2 * draw.random() - 1))
+        return step(rate_hz, "" if rate_hz <= limit else "p99 too high")
+
+    return run
+
+
+@pytest.mark.parametrize("knee_hz", [40, 137, 1000, 9_999])
+def test_the_knee_is_found_to_its_precision(knee_hz):
+    found = find_knee(platform(knee_hz), start_hz=150)
+    assert found.rate_hz <= knee_hz <= found.too_high_hz
+    assert found.too_high_hz / found.rate_hz <= 1.06
+    assert found.limited_by == "platform"
+
+
+def test_two_noisy_runs_agree_within_ten_per_cent():
+    found = [find_knee(platform(1000, noise=0.08, seed=s), start_hz=150).rate_hz for s in range(20)]
+    assert max(found) / min(found) < 1.2
+    assert sorted(found)[10] == pytest.approx(1000, rel=0.1)
+
+
+def test_one_bad_step_does_not_end_the_ramp():
+    failed = []
+
+    def run(rate_hz):
+        if not failed:
+            failed.append(rate_hz)
+            return step(rate_hz, "a hiccup")
+        return step(rate_hz, "" if rate_hz <= 1000 else "too much")
+
+    assert find_knee(run, start_hz=150).rate_hz == pytest.approx(1000, rel=0.06)
+
+
+def test_a_generator_that_falls_behind_gives_a_lower_bound():
+    def run(rate_hz):
+        return step(rate_hz, *(("slow", "the generator fell behind") if rate_hz > 500 else ("", "")))
+
+    found = find_knee(run, start_hz=150)
+    assert found.limited_by == "generator"
+    assert found.rate_hz <= 500
+
+
+def test_the_search_ends_when_time_is_up():
+    left = iter([False] * 3 + [True] * 100)
+    found = find_knee(platform(1e5), start_hz=100, over=lambda: next(left))
+    assert found.limited_by == "time"
+    assert found.rate_hz > 0 and found.too_high_hz is None
+
+
+def test_a_dead_platform_has_no_knee():
+    found = find_knee(lambda rate: step(rate, "nothing was answered"), start_hz=100)
+    assert found.rate_hz == 0
