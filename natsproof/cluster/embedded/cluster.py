@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from natsproof.clock import wait_until
 from natsproof.cluster import JobResult, PodEvent, Server
 from natsproof.cluster.binaries import Binaries
 from natsproof.cluster.embedded.controller import ControlPlane
@@ -20,7 +21,7 @@ from natsproof.cluster.embedded.differences import differences
 from natsproof.cluster.embedded.kubelet import ContainerState
 from natsproof.cluster.embedded.loopback import LoopbackRuntime
 from natsproof.cluster.embedded.probes import port_of
-from natsproof.cluster.embedded.runtime import NamespaceRuntime, Runtime
+from natsproof.cluster.embedded.runtime import NamespaceRuntime, Runtime, is_stopped
 from natsproof.cluster.embedded.stores import FolderStore, LoopStore, VolumeStore
 from natsproof.cluster.embedded.universe import (
     CLIENTS,
@@ -201,10 +202,10 @@ class EmbeddedCluster:
         plane.call(plane.stop(server), grace_s + VERB_LIMIT_S)
 
     def pause(self, server: str) -> None:
-        self._signal_all(server, signal.SIGSTOP)
+        self._signal_all([server], signal.SIGSTOP)
 
     def resume(self, server: str) -> None:
-        self._signal_all(server, signal.SIGCONT)
+        self._signal_all([server], signal.SIGCONT)
 
     def scale(self, replicas: int) -> None:
         """Returns when all pods that are wanted are Ready (or created, where the policy is Parallel)."""
@@ -256,13 +257,17 @@ class EmbeddedCluster:
     def _main(self, server: str) -> ContainerState:
         return self._running().pod(server).main(self.contract.server_container.name)
 
-    def _signal_all(self, server: str, number: int) -> None:
-        state = self._main(server)
-        if state.process is None or not state.alive:
-            raise ClusterError(f"{server} does not run; there is nothing to pause or resume")
-        state.process.signal_all(number)
-        what = "paused" if number == signal.SIGSTOP else "resumed"
-        self._running().node.record(server, what)
+    def _signal_all(self, servers: Sequence[str], number: int) -> None:
+        for server in servers:
+            state = self._main(server)
+            if state.process is None or not state.alive:
+                raise ClusterError(f"{server} does not run; there is nothing to pause or resume")
+            state.process.signal_all(number)
+        for server in servers:
+            if number == signal.SIGSTOP and (pid := self.pid(server)):
+                wait_until(f"{server} to stop", lambda p=pid: is_stopped(p), within_s=VERB_LIMIT_S)  # type: ignore[misc]
+            what = "paused" if number == signal.SIGSTOP else "resumed"
+            self._running().node.record(server, what)
 
     def _both(self) -> tuple[Any, Any]:
         return self.binaries.server, self.binaries.cli
@@ -341,7 +346,7 @@ class RootCluster(NamespacedCluster):
     def cut_power(self, servers: Sequence[str]) -> None:
         """All of them at one moment. Raises ClusterError without loop volumes."""
         plane, store = self._running(), self._loop_store()
-        plane.call(plane.stop_clock(servers), VERB_LIMIT_S)
+        self._signal_all([name for name in servers if self.running(name)], signal.SIGSTOP)
         folders = {name: self.volume_path(name) for name in servers}
         copies = {name: store.copy_as_on_disk(folder) for name, folder in folders.items()}
         for name in servers:

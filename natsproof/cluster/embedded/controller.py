@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import threading
 import uuid
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
@@ -207,13 +206,6 @@ class ControlPlane:
 
     async def stop(self, name: str) -> None:
         await self.pod(name).delete()
-
-    async def stop_clock(self, names: Sequence[str]) -> None:
-        """SIGSTOP all containers of these servers, as nearly at one moment as signals are."""
-        for name in names:
-            for state in self.pod(name).states.values():
-                if state.process and state.alive:
-                    state.process.signal_all(signal.SIGSTOP)
 
     async def start(self, name: str) -> None:
         """A killed server in its old pod, a stopped one in a new pod; until its process runs."""

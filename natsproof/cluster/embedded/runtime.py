@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import threading
@@ -54,6 +55,15 @@ class Running(Protocol):
     def alive(self) -> bool: ...
     def signal(self, number: int) -> bool: ...
     def signal_all(self, number: int) -> None: ...
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether all threads of a process are stopped by SIGSTOP: the signal takes a moment to reach each."""
+    states = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):
+            states.append((task / "stat").read_text().rpartition(")")[2].split()[0])
+    return all(state in "Tt" for state in states)
 
 
 class Runtime(Protocol):
