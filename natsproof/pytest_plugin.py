@@ -74,6 +74,8 @@ def activate(config: pytest.Config) -> Certification:
     workers = 0 if given else int(getattr(config.option, "numprocesses", None) or 0)
     try:
         options = run_options.read_options(config, given.get("seed"))
+        if "-" in options.manifests:
+            read_standard_input(config)
         contract = load_contract(options)
         if workers > 1 and not options.per_trial and options.cluster != "none":
             raise UsageError(f"--cluster {options.cluster} is one cluster: run without -n")
@@ -106,6 +108,18 @@ def activate(config: pytest.Config) -> Certification:
     config.addinivalue_line("filterwarnings", "default::pytest.PytestUnraisableExceptionWarning")
     _end_on_sigterm(config, certification)
     return certification
+
+
+def read_standard_input(config: pytest.Config) -> None:
+    """pytest's capturing hides standard input; the loader keeps what is read here."""
+    from natsproof.contract.loader import standard_input
+
+    capturing = config.pluginmanager.getplugin("capturemanager")
+    capturing.suspend_global_capture(in_=True)
+    try:
+        standard_input()
+    finally:
+        capturing.resume_global_capture()
 
 
 def load_contract(options: Options) -> Contract:

@@ -103,3 +103,31 @@ def test_what_is_wrong_in_a_kustomization_is_told_with_its_place(
         load(tmp_path, promises_required=False)
     assert says in str(error.value)
     assert "kustomization.yaml:" in str(error.value)
+
+
+def kustomizations() -> list[str]:
+    """Every part with each of its values in turn replaced by something else."""
+    found = []
+    for part in PARTS.values():
+        plain = yaml.safe_load(part)
+        for key, value in plain.items():
+            for wrong in (None, "text", 7, [], ["text"], [7], [[]], {}, {"a": "b"}, [{}], [{"a": [1]}]):
+                found.append(yaml.safe_dump({"resources": ["nats.yaml"], key: wrong}))
+            for inner in value[0] if isinstance(value, list) and isinstance(value[0], dict) else ():
+                for wrong in (None, "text", 7, [], [7], {}, {"a": 1}, "- {op: add}", "[]", "{a: [", "[1]"):
+                    edited = {"resources": ["nats.yaml"], key: [value[0] | {inner: wrong}]}
+                    found.append(yaml.safe_dump(edited))
+    return sorted(set(found))
+
+
+def test_any_kustomization_is_loaded_or_refused_with_its_place(tmp_path: Path) -> None:
+    shutil.copy(FOLDER / "base/nats.yaml", tmp_path)
+    refused = 0
+    for text in kustomizations():
+        (tmp_path / "kustomization.yaml").write_text(text)
+        try:
+            kustomize.render(tmp_path)
+        except ContractError as error:
+            refused += 1
+            assert ":" in str(error)
+    assert refused > 100

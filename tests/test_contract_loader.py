@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from natsproof.contract import Contract, Place, load, load_documents
-from natsproof.contract.loader import read_files
+from natsproof.contract.loader import read_files, standard_input
 from natsproof.contract.yaml_source import documents
 from natsproof.errors import ContractError
 
@@ -100,9 +102,23 @@ def test_a_folder_a_file_and_standard_input_give_the_same(
     (tmp_path / "overlays/other.yaml").write_text("not: a manifest")
     (tmp_path / "notes.md").write_text("not a manifest")
     monkeypatch.setattr("sys.stdin", io.StringIO(BASE))
+    standard_input.cache_clear()
     sources = (tmp_path, SMALL, "-")
     assert len({load(source, promises_required=False).digest for source in sources}) == 1
     assert len(read_files(tmp_path)) == BASE.count("\n---\n") + 1
+
+
+def test_pytest_reads_manifests_from_standard_input(tmp_path: Path) -> None:
+    """Through pytest's capturing, which hides standard input; a wrong text ends with exit code 4."""
+    command = [sys.executable, "-m", "pytest", "-q", "suites/test_contract.py", "--manifests", "-"]
+    command += ["--collect-only"]
+    good = "\n---\n".join(text for _, text in read_files(ROOT / "manifests"))
+    for text, code, says in ((good, 0, "test_contract.py"), ("a: [", 4, "<stdin>:1: not valid YAML")):
+        done = subprocess.run(
+            command, input=text, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        assert says in done.stdout + done.stderr
 
 
 def test_scalars_are_typed_as_kubernetes_does() -> None:
@@ -196,7 +212,7 @@ def test_all_problems_are_told_at_once() -> None:
     ("text", "says"),
     [
         ("", "no Kubernetes object here"),
-        ("a: [", "not valid YAML"),
+        ("a: [", "m.yaml:1: not valid YAML"),
         ("a: 1\n\tb: 2", "m.yaml:2: not valid YAML"),
         ("kind: Pod\nkind: Pod", "m.yaml:2: duplicate key 'kind', first on line 1"),
         ("just text", "expected a Kubernetes object, a map"),

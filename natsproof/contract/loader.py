@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 
 from natsproof.contract import kustomize, schema_check, yaml_source
@@ -23,13 +24,7 @@ def load(source: str | Path, *, promises_required: bool = True) -> Contract:
 
     Raises ContractError that lists every problem as `file:line: what is wrong`.
     """
-    if str(source) == "-":
-        try:
-            text = sys.stdin.read()
-        except UnicodeDecodeError as error:
-            raise ContractError(f"<stdin>:1: not UTF-8 text ({error.reason})") from None
-        return load_documents([("<stdin>", text)], promises_required=promises_required)
-    folder = _kustomization(Path(source))
+    folder = None if str(source) == "-" else _kustomization(Path(source))
     if folder is None:
         return load_documents(read_files(source), promises_required=promises_required)
     return load_nodes(
@@ -72,7 +67,9 @@ def load_nodes(
 
 
 def read_files(source: str | Path) -> list[tuple[str, str]]:
-    """(file, text) of every manifest of a folder or of one file. Raises ContractError."""
+    """(file, text) of every manifest of a folder, of one file or of `-`. Raises ContractError."""
+    if str(source) == "-":
+        return [("<stdin>", standard_input())]
     path = Path(source)
     if path.is_dir():
         found = sorted(p for p in path.iterdir() if p.suffix in SUFFIXES and p.is_file())
@@ -83,6 +80,15 @@ def read_files(source: str | Path) -> list[tuple[str, str]]:
     else:
         raise ContractError(f"{path}: no such file or folder; give manifests with --manifests PATH")
     return [(str(file), read_text(file)) for file in found if file.name not in kustomize.FILES]
+
+
+@cache
+def standard_input() -> str:
+    """All of standard input, read once a process: who asks later gets the same. Raises ContractError."""
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise ContractError(f"<stdin>:1: not UTF-8 text ({error.reason})") from None
 
 
 def read_text(file: Path) -> str:

@@ -76,16 +76,16 @@ def documents(text: str, file: str) -> list[Node]:
     try:
         return [node for node in _Composer(text, file).documents() if node.value is not None]
     except yaml.YAMLError as error:
-        raise ContractError(_syntax_error(error, file)) from None
+        raise ContractError(_syntax_error(error, file, text.count("\n") + 1)) from None
     except (ValueError, UnicodeError) as error:
         raise ContractError(f"{file}:1: not readable as YAML: {error}") from None
 
 
-def _syntax_error(error: yaml.YAMLError, file: str) -> str:
+def _syntax_error(error: yaml.YAMLError, file: str, last_line: int) -> str:
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
     context = getattr(error, "context", None)
-    line = mark.line + 1 if mark is not None else 1
+    line = min(mark.line + 1, last_line) if mark is not None else 1
     problem = " ".join(str(problem).split())
     where = f" {' '.join(str(context).split())}" if context else ""
     hint = " (indent with spaces, not tabs)" if "\\t" in problem or "tab" in problem else ""
