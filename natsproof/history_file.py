@@ -6,6 +6,7 @@ import gzip
 import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -40,7 +41,7 @@ def read(path: Path) -> History:
     """
     reading = _Reading(path)
     opener = gzip.open if path.suffix == ".gz" else open
-    with cast(IO[bytes], opener(path, "rb")) as file:
+    with cast(BufferedReader, opener(path, "rb")) as file:
         try:
             for first_line, lines, last in _chunks(file):
                 reading.take(first_line, lines, last=last)
@@ -90,10 +91,10 @@ def _records(history: History) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "observation", asdict(observation)
 
 
-def _chunks(file: IO[bytes]) -> Iterator[tuple[int, list[bytes], bool]]:
+def _chunks(file: BufferedReader) -> Iterator[tuple[int, list[bytes], bool]]:
     """(number of the first line, lines, whether the last of them is unfinished)."""
     number, rest = 1, b""
-    while block := file.read(CHUNK_BYTES):
+    while block := file.read1(CHUNK_BYTES):  # read() of a cut gzip gives nothing at all
         block = rest + block
         cut = block.rfind(b"\n") + 1
         rest = block[cut:]

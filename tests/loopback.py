@@ -42,7 +42,7 @@ def free_ports(n: int) -> list[int]:
 
 
 class LoopbackCluster:
-    """A Cluster that is Killable, Stoppable and Pausable."""
+    """A Cluster that is Killable, Stoppable, Pausable and gives access to its volumes."""
 
     kind = "loopback"
 
@@ -123,6 +123,13 @@ class LoopbackCluster:
 
     def resume(self, server: str) -> None:
         os.kill(self._processes[server].pid, signal.SIGCONT)
+
+    def volume_path(self, server: str) -> Path:
+        return self.folder / server
+
+    def wipe_volume(self, server: str) -> None:
+        shutil.rmtree(self.folder / server)
+        (self.folder / server).mkdir()
 
     def ready(self, server: str) -> bool:
         try:
