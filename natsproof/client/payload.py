@@ -1,7 +1,7 @@
 """What is written into keys, and how an answer is read back: values that name their write.
 
-A value is `<write id> <key> <size>;` repeated to the wanted size, so any byte that changed, another
-key's value, or a cut one is recognised as FOREIGN without a table of what was written.
+A value is `<write id> <key> <size> <crc32 of these>;` repeated to the wanted size, so any byte that
+changed, another key's value, or a cut one is recognised as FOREIGN without a table of what was written.
 """
 
 from __future__ import annotations
@@ -9,13 +9,15 @@ from __future__ import annotations
 from binascii import a2b_base64
 from calendar import timegm
 from functools import lru_cache
+from zlib import crc32
 
 from natsproof.history import ABSENT, FOREIGN, NONE, Kind
 
 
 def encode(value: int, key: str, size: int) -> bytes:
     """The bytes of write `value` to `key`: `size` long, or longer if the name of the write needs more."""
-    unit = b"%d %b %d;" % (value, key.encode(), size)
+    name = b"%d %b %d" % (value, key.encode(), size)
+    unit = b"%b %08x;" % (name, crc32(name))
     if size <= len(unit):
         return unit
     return (unit * (size // len(unit) + 1))[:size]
@@ -27,7 +29,7 @@ def decode(data: bytes, key: str) -> int:
     if end < 0:
         return FOREIGN
     try:
-        name, _, size = data[:end].rsplit(b" ", 2)
+        name, _, size, _ = data[:end].rsplit(b" ", 3)
         value, wanted = int(name), int(size)
     except ValueError:
         return FOREIGN
