@@ -30,7 +30,7 @@ def history(landed=True, complete=True):
     return History(META, Operations.from_rows(ROWS), injections=(kill,), complete=complete)
 
 def all_is_well(seen):
-    return holds("0 of 40 acknowledged puts were lost", acknowledged=40)
+    return holds("0 of 40 acknowledged puts were lost", acknowledged=40, lost=0)
 
 def one_is_lost(seen):
     lost = Exhibit("put #7 is absent from the final read", rows=(7,), place="manifests/promises.yaml:31")

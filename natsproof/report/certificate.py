@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,15 @@ SCHEMA = "natsproof.certificate/1"
 CERTIFICATE, ATTESTATION = "certificate.json", "attestation.intoto.json"
 #: Files made from the others; all else in a run's folder is evidence.
 DOCUMENTS = ("report.html", "junit.xml", "summary.md", "results.sarif", "metrics.prom")
-#: Counts of evidence that a bound can be put on, the first present is used.
-TRIED = ("acknowledged", "acknowledged_puts", "operations", "checked")
+#: Violations and what they are counted among, by their names in evidence; the first pair present is used.
+COUNTED = (
+    ("lost", "acknowledged"),
+    ("violations", "reads"),
+    ("violations", "operations"),
+    ("missed", "demanded"),
+    ("missing", "messages"),
+    ("stolen", "acquisitions"),
+)
 
 
 def schema() -> dict[str, Any]:
@@ -26,15 +34,33 @@ def schema() -> dict[str, Any]:
     return dict(json.loads(text))
 
 
-def bound(claim: Claim) -> tuple[str, int, float] | None:
-    """What HOLDS rests on: (counted what, N, 3/N), the 95 % upper bound for the rate of violations when
-    none was seen in N. None where nothing was counted or the claim does not hold."""
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """No `violation` in `n` `counted`: with 95 % confidence its rate is below `rate` = 3/n."""
+
+    violation: str
+    counted: str
+    n: int
+
+    @property
+    def rate(self) -> float:
+        return 3 / self.n
+
+    def __str__(self) -> str:
+        return f"0 {self.violation} of {self.n:,} {self.counted} (95 %: below {self.rate:.2g})"
+
+    def as_json(self) -> dict[str, str | int | float]:
+        return {"violation": self.violation, "counted": self.counted, "n": self.n, "rate": self.rate}
+
+
+def bound(claim: Claim) -> Bound | None:
+    """What HOLDS rests on; None where no violations were counted or the claim does not hold."""
     if claim.status is not Status.HOLDS:
         return None
-    for name in TRIED:
-        count = claim.evidence.get(name)
-        if isinstance(count, int) and not isinstance(count, bool) and count > 0:
-            return name, count, 3 / count
+    for violation, counted in COUNTED:
+        count = claim.evidence.get(counted)
+        if claim.evidence.get(violation) == 0 and isinstance(count, int) and count > 0:
+            return Bound(violation.replace("_", " "), counted.replace("_", " "), count)
     return None
 
 
@@ -149,7 +175,7 @@ def capacity(claims: Iterable[Claim]) -> dict[str, int | float | str]:
 def _claim(claim: Claim) -> dict[str, Any]:
     data = claim.as_json()
     found = bound(claim)
-    data["bound_95"] = None if found is None else {"counted": found[0], "n": found[1], "rate": found[2]}
+    data["bound_95"] = found and found.as_json()
     return data
 
 

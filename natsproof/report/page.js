@@ -68,7 +68,10 @@
       for (const button of all("[data-zoom]", tools)) button.addEventListener("click", () => this.act(button.dataset.zoom));
       this.canvas.addEventListener("keydown", (event) => this.key(event));
       this.drag();
-      new ResizeObserver(() => this.draw()).observe(this.canvas);
+      new ResizeObserver(() => {
+        if (this.canvas.clientWidth !== this.width) requestAnimationFrame(() => this.draw());
+      }).observe(this.canvas);
+      this.draw();
       matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
     }
     key(event) {

@@ -87,7 +87,6 @@ def _trials(folder: RunFolder, run: Run) -> tuple[dict[str, dict[str, Any]], Cov
 def _claim_view(
     claim: Claim, folder: RunFolder, trials: Mapping[str, Mapping[str, Any]], mutants: list[str]
 ) -> dict[str, Any]:
-    found = certificate.bound(claim)
     names = [name for name in claim.trials if name in trials]
     return {
         "id": re.sub(r"[^A-Za-z0-9_-]+", "-", claim.nodeid),
@@ -95,7 +94,7 @@ def _claim_view(
         "parameters": claim.name.partition("[")[2].removesuffix("]"),
         "status": claim.status,
         "group": _group(claim.nodeid),
-        "bound": found and {"counted": found[0].replace("_", " "), "n": found[1], "rate": found[2]},
+        "bound": certificate.bound(claim),
         "promises": [{"text": text, "lines": _source(folder.path, text)} for text in claim.promises],
         "exhibits": [
             {"shown": shown, "lines": _source(folder.path, shown.place)} for shown in claim.exhibits

@@ -46,8 +46,7 @@ def summary(run: Run) -> str:
         ]
         for claim in held:
             found = bound(claim)
-            rests = f"0 of {found[1]:,} {found[0]} (95 %: below {found[2]:.2g})" if found else ""
-            lines.append(f"| {_cell(claim.sentence)} | {rests or _cell(claim.reason)} |")
+            lines.append(f"| {_cell(claim.sentence)} | {found or _cell(claim.reason)} |")
         lines += ["", "</details>", ""]
     lines.append(
         f"<sub>seed {head.get('seed')}, depth {head.get('depth')}, cluster {head.get('cluster')}, "

@@ -135,7 +135,7 @@ def _sample(ops: Operations, rows: Numbers, call: Numbers, back: Numbers, limit:
     else:
         bad = np.flatnonzero(ops.outcome != Outcome.OK)
         good = np.flatnonzero(ops.outcome == Outcome.OK)
-        bad = _evenly(bad, min(len(bad), SAMPLE_BAD))
+        bad = _evenly(bad, min(SAMPLE_BAD, limit // 2))
         chosen = np.sort(np.concatenate([bad, _evenly(good, limit - len(bad))]))
     table = np.stack(
         [

@@ -1,0 +1,166 @@
+"""The command `natsproof`: every command, its exit codes and messages."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from natsproof.cli import main
+from natsproof.report.build import build
+from natsproof.report.record import COMPLETE, Claim
+from natsproof.report.run_folder import RunFolder, create
+from natsproof.report.trend import as_page, flips, nights, series
+from natsproof.verdict import Status
+
+MANIFESTS = Path(__file__).parent.parent / "manifests"
+
+
+def run_with(reports: Path, status: Status, recovery_s: float, seed: int) -> RunFolder:
+    made = create(reports, "embedded", seed)
+    made.start({"seed": seed, "cluster": "embedded", "contract_digest": "c", "natsproof": "1"})
+    made.add_claim(
+        Claim(
+            "test_it",
+            "suites/test_x.py::test_it",
+            "It.",
+            status,
+            "seen",
+            evidence={"recovery_max_s": recovery_s},
+        )
+    )
+    made.add_scope("main", ["suites/test_x.py::test_it"], [], [])
+    made.finish(COMPLETE)
+    build(made, made.read())
+    return made
+
+
+@pytest.fixture
+def reports(tmp_path: Path) -> Path:
+    folder = tmp_path / "reports"
+    for seed, (status, recovery_s) in enumerate(
+        [(Status.HOLDS, 4.0), (Status.BROKEN, 31.5), (Status.BROKEN, 33.0), (Status.HOLDS, 5.0)]
+    ):
+        run_with(folder, status, recovery_s, seed)
+    return folder
+
+
+# -- lint
+
+
+def test_lint_judges_the_shipped_manifests(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lint", str(MANIFESTS)]) == 0
+    assert "0 BROKEN, 0 UNKNOWN" in capsys.readouterr().out
+
+
+@pytest.fixture
+def one_replica(tmp_path: Path) -> Path:
+    """The shipped manifests with a defect: two servers instead of three."""
+    copy = tmp_path / "manifests"
+    shutil.copytree(MANIFESTS, copy)
+    path = copy / "statefulset.yaml"
+    path.write_text(path.read_text().replace("replicas: 3", "replicas: 2"))
+    return copy
+
+
+def test_lint_names_the_line_and_exits_1(one_replica: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sarif = one_replica.parent / "found.sarif"
+    assert main(["lint", str(one_replica), "--sarif", str(sarif)]) == 1
+    out = capsys.readouterr().out
+    broken = [line for line in out.splitlines() if ": BROKEN " in line]
+    assert broken
+    assert all(line.startswith(f"{one_replica}/") for line in broken)
+    results = json.loads(sarif.read_text())["runs"][0]["results"]
+    assert len([r for r in results if r["level"] == "error"]) == len(broken)
+
+
+def test_lint_annotates_changes_on_github(one_replica: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lint", str(one_replica), "--format", "github"]) == 1
+    assert f"::error file={one_replica}/" in capsys.readouterr().out
+
+
+def test_lint_of_what_cannot_be_read_exits_4(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bad.yaml").write_text("kind: [\n")
+    assert main(["lint", str(tmp_path / "bad.yaml")]) == 4
+    assert "bad.yaml:" in capsys.readouterr().err
+
+
+# -- verify
+
+
+def test_verify_accepts_a_whole_certificate(reports: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(reports / "latest")]) == 0
+    out = capsys.readouterr().out
+    assert "whole: every file is the one that was judged" in out
+    assert "not signed: who made it cannot be told" in out
+
+
+def test_verify_refuses_by_name(reports: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (reports / "latest" / "report.html").write_text("all is well")
+    assert main(["verify", str(reports / "latest" / "certificate.json")]) == 1
+    assert capsys.readouterr().out.startswith("REFUSED report.html: has 11 bytes, certified were ")
+
+
+# -- report
+
+
+def test_report_builds_the_documents_again(reports: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = reports / "latest" / "report.html"
+    page.unlink()
+    assert main(["report", str(reports / "latest")]) == 0
+    assert page.is_file()
+    assert capsys.readouterr().out.startswith("CERTIFIED: ")
+    assert main(["verify", str(reports / "latest")]) == 0
+
+
+def test_report_of_a_run_that_goes_on_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = create(tmp_path, "embedded", 1)
+    made.start({"seed": 1})
+    assert main(["report", str(made.path)]) == 4
+    assert "this run still goes on (process " in capsys.readouterr().err
+
+
+def test_report_of_no_run_exits_4(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(tmp_path)]) == 4
+    assert "it has no run.json" in capsys.readouterr().err
+
+
+# -- trend
+
+
+def test_trend_shows_flips_and_courses(reports: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trend", str(reports)]) == 0
+    out = capsys.readouterr().out
+    assert "2 verdict flips" in out
+    assert "suites/test_x.py::test_it: HOLDS -> BROKEN" in out
+    assert "recovery_max_s: 4 -> 5 (least 4, most 33)" in out
+    page = (reports / "trend.html").read_text()
+    assert 'aria-label="recovery_max_s over 4 runs, from 4 to 5"' in page
+
+
+def test_trend_follows_each_claim_over_the_runs_that_judged_it(reports: Path) -> None:
+    runs = nights(reports)
+    assert [night.run.header["seed"] for night in runs] == [0, 1, 2, 3]
+    assert [(flip.before, flip.after) for flip in flips(runs)] == [("HOLDS", "BROKEN"), ("BROKEN", "HOLDS")]
+    assert series(runs)["recovery_max_s"] == [4.0, 31.5, 33.0, 5.0]
+    assert "://" not in as_page(runs)
+
+
+def test_trend_of_nothing_exits_4(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trend", str(tmp_path)]) == 4
+    assert "no run here; pytest suites/ leaves one" in capsys.readouterr().err
+
+
+# -- the parser
+
+
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["lint", "--nonsense"], ["verify"]])
+def test_a_wrong_call_exits_4_with_the_usage(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 4
+    assert "usage: natsproof" in capsys.readouterr().err
