@@ -208,7 +208,7 @@ class _Run:
         ]
         faults = asyncio.create_task(self._faults(), name="faults")
         try:
-            await _first_failure(driving, stage.ends)
+            await _first_failure(driving, stage.ends, go_on=bool(trial.faults))
             stage.ending.set()
             done, late = await asyncio.wait(driving, timeout=LATE_S)
             for task in done:
@@ -242,12 +242,13 @@ class _Run:
         await self.stage.tidy()
 
 
-async def _first_failure(tasks: list[asyncio.Task[None]], until: Deadline) -> None:
-    """Let the time pass; raise what a task raised at once. Tasks may end early: the faults go on."""
+async def _first_failure(tasks: list[asyncio.Task[None]], until: Deadline, *, go_on: bool) -> None:
+    """Let the time pass; raise what a task raised at once. Tasks may end early: the faults `go_on`."""
     done, _ = await asyncio.wait(tasks, timeout=until.left_s, return_when=asyncio.FIRST_EXCEPTION)
     for task in done:
         task.result()
-    await asyncio.sleep(until.left_s)
+    if go_on or len(done) < len(tasks):
+        await asyncio.sleep(until.left_s)
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:
