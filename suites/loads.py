@@ -72,4 +72,4 @@ def capacity(promises: Promises, budget_s: float) -> Trial:
         recovery_s=promises.recovery_s["one-server-killed"],
         planned_hz=promises.rate_floor_hz / WRITING_PART,
     )
-    return Trial("capacity", (search,), duration_s=budget_s + 40.0, warm_up_s=0.5)
+    return Trial("capacity", (search,), duration_s=budget_s + 60.0, warm_up_s=0.5)

@@ -16,7 +16,7 @@ from suites import loads
 
 def measured(certify, contract):
     """The capacity run of this session, its files beside the report."""
-    budget_s = certify.scaled(quick=120, standard=240, deep=1200)
+    budget_s = certify.scaled(quick=110, standard=240, deep=1200)
     history = certify.run(loads.capacity(contract.promises, budget_s))
     capacity_page.write(history, certify.folder("capacity"))
     return history

@@ -16,12 +16,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 
 from natsproof.clock import Deadline, as_seconds, now_ns
 from natsproof.errors import EvidenceMissing, NatsproofError
 from natsproof.load.knee import Knee, find_knee
-from natsproof.load.mix import PLATFORM, Action
+from natsproof.load.mix import PLATFORM, WRITING_VERBS, Action
 from natsproof.load.rig import Rig, Step, weights_of
 from natsproof.load.server_side import Reading, between
 from natsproof.load.spec import GeneratorSpec
@@ -105,9 +106,10 @@ class Measuring:
         costs: dict[str, float] = {}
         if before and self._look:
             took_s = as_seconds(now_ns() - self._began_ns) - at_s
-            sizes = [a.value_bytes for a in self._mix]
-            written = sum(sizes[int(i)] for i in samples["action"])
-            costs = between(before, self._look(), len(samples), written, took_s)
+            puts = [a.value_bytes if a.verb in WRITING_VERBS else 0 for a in self._mix]
+            sizes = np.array(puts)[samples["action"]]
+            count, written = int(np.count_nonzero(sizes)), int(sizes.sum())
+            costs = between(before, self._look(), count, written, took_s)
         step = replace(step, at_s=round(at_s, 3), servers=costs)
         self.results.steps.append(step)
         self._say(

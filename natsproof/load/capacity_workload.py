@@ -109,14 +109,14 @@ class _Run:
     def _parts(self, measuring: Measuring) -> None:
         search, results = self._search, measuring.results
         deadline = Deadline.within(search.budget_s)
-        results.knee = measuring.knee("all pods", search.start_hz, 0.3 * search.budget_s)
-        measuring.scaling(0.1 * search.budget_s)
-        measuring.axes(0.12 * search.budget_s)
+        results.knee = measuring.knee("all pods", search.start_hz, 0.26 * search.budget_s)
+        measuring.scaling(0.08 * search.budget_s)
+        measuring.axes(0.1 * search.budget_s)
         results.fill = measured_fill(measuring.rig, self._scene.cluster)
         results.sizing = self._sizing(results)
-        ended = self._kill("leader", down_s=0.25 * search.budget_s, wait=True)
+        ended = self._kill("leader", down_s=search.recovery_s + 0.2 * search.budget_s, wait=True)
         low_hz = max(20.0, 0.6 * results.knee.rate_hz)
-        results.one_down = measuring.knee("one pod down", low_hz, 0.18 * search.budget_s)
+        results.one_down = measuring.knee("one pod down", low_hz, 0.13 * search.budget_s)
         ended.set()
         if self._active:
             self._active.join(timeout=60)
@@ -126,7 +126,7 @@ class _Run:
             self._kill_leader_soon,
             recovery_s=search.recovery_s,
             measured_s=search.measured_s,
-            within_s=deadline.left_s,
+            within_s=max(deadline.left_s, 40.0),
         )
 
     def _kill_leader_soon(self) -> None:

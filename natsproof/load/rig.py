@@ -20,8 +20,10 @@ from natsproof.load.timeline import answered, between, errors, in_flight, joined
 
 #: Part of the arrivals that must be answered, and part of them by which the backlog may grow.
 ANSWERED_PART = 0.99
-BACKLOG_PART = 0.01
-BACKLOG_SLACK = 10
+BACKLOG_PART = 0.02
+BACKLOG_SLACK = 20
+#: The backlog at a moment is mostly chance, so its mean over so many moments of each third is compared.
+BACKLOG_LOOKS = 10
 SETTLE_S = 0.5
 COLLECT_S = 0.05
 
@@ -75,7 +77,7 @@ def judge_step(
     part = float(np.count_nonzero(in_time)) / due
     response = of_ns(own["done_ns"] - own["intended_ns"])
     p = response.percentiles_s((50, 90, 99, 99.9, 100))
-    growth = in_flight(samples, to_ns) - in_flight(samples, from_ns)
+    growth = _backlog_growth(samples, from_ns, to_ns)
     behind = lag.measure(own, refused=refused, objective_s=objective_s)
     reasons = []
     if part < ANSWERED_PART:
@@ -103,6 +105,13 @@ def judge_step(
         why="; ".join(reasons),
         not_valid=behind.why_not,
     )
+
+
+def _backlog_growth(samples: Samples, from_ns: int, to_ns: int) -> int:
+    """Mean number in flight in the last third of a window less that in its first third."""
+    moments = np.linspace(from_ns, to_ns, 3 * BACKLOG_LOOKS).astype(np.int64).tolist()
+    looks = [in_flight(samples, at_ns) for at_ns in moments]
+    return round(float(np.mean(looks[-BACKLOG_LOOKS:]) - np.mean(looks[:BACKLOG_LOOKS])))
 
 
 class Rig:

@@ -11,21 +11,31 @@ import psutil
 from natsproof.cluster import Cluster
 from natsproof.errors import ClusterError
 
+#: A follower that has not been heard of for longer is down, not behind.
+HEARD_WITHIN_NS = 3_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Totals of one process since it started. `written_bytes` went to the block layer, fsync or not."""
+
+    pid: int
+    cpu_s: float
+    written_bytes: int
+    writes: int
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Totals of all servers that run here and answer; None where this host cannot tell.
+    """What all servers that answered said; `spent` by server, of those that run on this host.
 
-    `written_bytes` went to the block layer (/proc/PID/io), fsync or not; `lag` is the largest number
-    of Raft entries that a follower is behind.
+    `lag` is the largest number of Raft entries that a living follower is behind.
     """
 
-    cpu_s: float | None
     memory_bytes: int
-    written_bytes: int | None
-    writes: int | None
     stored_bytes: int
     lag: int
+    spent: dict[str, Spent]
 
 
 def _process(cluster: Cluster, server: str) -> psutil.Process | None:
@@ -41,15 +51,16 @@ def _lag(streams: Any) -> int:
     worst = 0
     for account in streams.get("account_details") or []:
         for stream in account.get("stream_detail") or []:
-            replicas = (stream.get("cluster") or {}).get("replicas") or []
-            worst = max([worst, *(int(replica.get("lag") or 0) for replica in replicas)])
+            for replica in (stream.get("cluster") or {}).get("replicas") or []:
+                if not replica.get("offline") and int(replica.get("active") or 0) < HEARD_WITHIN_NS:
+                    worst = max(worst, int(replica.get("lag") or 0))
     return worst
 
 
 def read(cluster: Cluster) -> Reading:
     """One look at all servers; those that are down are left out."""
-    cpu, written, writes, local = 0.0, 0, 0, False
     memory, stored, lag = 0, 0, 0
+    spent: dict[str, Spent] = {}
     for server in cluster.servers:
         try:
             told = cluster.monitor(server.name, "/varz")
@@ -63,17 +74,16 @@ def read(cluster: Cluster) -> Reading:
         if process is None:
             continue
         try:
-            times = process.cpu_times()
-            counters = _io(process.pid)
+            times, counters = process.cpu_times(), _io(process.pid)
         except (psutil.Error, OSError):
             continue
-        local = True
-        cpu += times.user + times.system
-        written += counters.get("write_bytes", 0)
-        writes += counters.get("syscw", 0)
-    if not local:
-        return Reading(None, memory, None, None, stored, lag)
-    return Reading(cpu, memory, written, writes, stored, lag)
+        spent[server.name] = Spent(
+            process.pid,
+            times.user + times.system,
+            counters.get("write_bytes", 0),
+            counters.get("syscw", 0),
+        )
+    return Reading(memory, stored, lag, spent)
 
 
 def _io(pid: int) -> dict[str, int]:
@@ -82,17 +92,25 @@ def _io(pid: int) -> dict[str, int]:
 
 
 def between(before: Reading, after: Reading, puts: int, put_bytes: int, seconds: float) -> dict[str, float]:
-    """Costs of a step as flat numbers, units last; what could not be read is left out."""
+    """Costs of a step as flat numbers, units last; what could not be read is left out.
+
+    Only processes that lived through the step count: a server killed or started meanwhile would not be
+    comparable with itself.
+    """
     told: dict[str, float] = {
         "servers_memory_bytes": float(after.memory_bytes),
         "raft_lag_entries": float(after.lag),
     }
-    if before.cpu_s is not None and after.cpu_s is not None and seconds > 0:
-        told["servers_cpu_cores"] = (after.cpu_s - before.cpu_s) / seconds
-        if puts:
-            told["servers_cpu_per_put_us"] = (after.cpu_s - before.cpu_s) / puts * 1e6
-    if before.written_bytes is not None and after.written_bytes is not None and put_bytes:
-        told["disk_written_per_byte_put"] = (after.written_bytes - before.written_bytes) / put_bytes
-    if before.writes is not None and after.writes is not None and puts:
-        told["write_calls_per_put"] = (after.writes - before.writes) / puts
+    same = [n for n, s in after.spent.items() if n in before.spent and before.spent[n].pid == s.pid]
+    if not same or len(same) < len(after.spent):
+        return told
+    cpu_s = sum(after.spent[n].cpu_s - before.spent[n].cpu_s for n in same)
+    written = sum(after.spent[n].written_bytes - before.spent[n].written_bytes for n in same)
+    writes = sum(after.spent[n].writes - before.spent[n].writes for n in same)
+    if seconds > 0:
+        told["servers_cpu_cores"] = cpu_s / seconds
+    if puts and put_bytes:
+        told["servers_cpu_per_put_us"] = cpu_s / puts * 1e6
+        told["disk_written_per_byte_put"] = written / put_bytes
+        told["write_calls_per_put"] = writes / puts
     return told
