@@ -63,10 +63,22 @@ def test_the_next_run_removes_what_a_killed_one_left(state: Path, monkeypatch: p
         return ""
 
     monkeypatch.setattr(machine, "command", record_command)
+    monkeypatch.setattr(machine, "ENGINE_SETTLES_S", 0.0)
     orphan(state, "natsproof-dead")
     assert machine.reap() == ["natsproof-dead"]
     assert ran == [["kind", "delete", "cluster", "--name", "natsproof-dead", "--kubeconfig", "/nowhere"]]
     assert machine.reap() == []
+
+
+def test_nodes_that_appear_after_the_deletion_are_deleted_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    late = [["natsproof-a-worker"], []]
+    deletions: list[str] = []
+    monkeypatch.setattr(machine, "command", lambda what, words, **o: deletions.append(what) or "")
+    monkeypatch.setattr(Machine, "nodes", lambda self: late.pop(0) if late else [])
+    owned.enter("natsproof-a", "run", Path("/nowhere"), keep=False)
+    Machine("natsproof-a", Path("/nowhere")).delete(settle_s=0.01)
+    assert len(deletions) == 2
+    assert owned.find("natsproof-a") is None
 
 
 def test_a_cluster_that_nobody_wrote_down_is_never_deleted(monkeypatch: pytest.MonkeyPatch) -> None:

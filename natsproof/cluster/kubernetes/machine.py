@@ -15,10 +15,13 @@ from natsproof.clock import wait_until
 from natsproof.cluster.kubernetes import owned
 from natsproof.cluster.kubernetes.api import Api, ApiError
 from natsproof.cluster.kubernetes.images import ImageSource
-from natsproof.errors import ClusterError, NotAvailableHere, UsageError
+from natsproof.errors import ClusterError, DeadlineExceeded, NotAvailableHere, UsageError
 
 CREATE_S = 300.0
 NODES_READY_S = 180.0
+DELETE_ROUNDS = 5
+#: How long the container engine may still be busy with what a killed run asked for.
+ENGINE_SETTLES_S = 4.0
 
 
 def command(what: str, words: Sequence[str], *, within_s: float = 60.0, input_text: str | None = None) -> str:
@@ -96,18 +99,34 @@ class Machine:
                 within_s=300,
             )
 
-    def delete(self) -> None:
-        """Remove the cluster if it is ours. Raises UsageError for one that nobody wrote down."""
+    def delete(self, *, settle_s: float = 0.0) -> None:
+        """Remove the cluster if it is ours. Raises UsageError for one that nobody wrote down.
+
+        `settle_s`: a run that was killed while it made the cluster may have left requests with the
+        container engine; nodes that appear within this time are removed as well.
+        """
         if owned.find(self.name) is None:
             raise UsageError(f"kind cluster {self.name!r} was not made by natsproof: it stays")
-        command(
-            f"delete the kind cluster {self.name}",
-            ["kind", "delete", "cluster", "--name", self.name, "--kubeconfig", str(self.kubeconfig)],
-            within_s=120,
-        )
+        words = ["kind", "delete", "cluster", "--name", self.name, "--kubeconfig", str(self.kubeconfig)]
+        command(f"delete the kind cluster {self.name}", words, within_s=120)
+        for _ in range(DELETE_ROUNDS):
+            if not self._appears_again(settle_s):
+                break
+            command(f"delete the kind cluster {self.name} again", words, within_s=120)
+        else:
+            raise ClusterError(f"nodes of {self.name} keep appearing: somebody else makes them")
         owned.forget(self.name)
         if self.kubeconfig.parent == owned.state_dir() / self.name:
             shutil.rmtree(self.kubeconfig.parent, ignore_errors=True)
+
+    def _appears_again(self, within_s: float) -> bool:
+        if within_s <= 0:
+            return False
+        try:
+            wait_until(f"nodes of {self.name}", self.nodes, within_s=within_s, every_s=0.5)
+        except DeadlineExceeded:
+            return False
+        return True
 
     # -- nodes
 
@@ -159,7 +178,7 @@ def reap() -> list[str]:
     """Remove the clusters of runs that were killed; returns their names."""
     removed = []
     for record in owned.leftovers():
-        Machine(record.name, Path(record.kubeconfig)).delete()
+        Machine(record.name, Path(record.kubeconfig)).delete(settle_s=ENGINE_SETTLES_S)
         removed.append(record.name)
     return removed
 
