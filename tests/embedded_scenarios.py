@@ -242,11 +242,12 @@ def refused(folder: Path, *changes: tuple[str, str], within_s: float = 6) -> Any
     except ClusterError as problem:
         return {
             "error": str(problem),
+            "log": cluster.log("nats-platform-0"),
             "pods": sorted({e.pod for e in cluster.events() if e.what == "created"}),
         }
     finally:
         cluster.down()
-    return {"error": "", "pods": []}
+    return {"error": "", "log": "", "pods": []}
 
 
 @scenario

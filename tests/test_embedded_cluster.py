@@ -194,7 +194,8 @@ def test_a_failing_liveness_probe_kills_and_restarts_with_back_off(folder: Path)
 )
 def test_defects_of_manifests_show_as_on_kubernetes(name: str, said: str, folder: Path) -> None:
     facts = scenario(name, folder)
-    assert said in facts["error"]
+    assert "come up" in facts["error"] or "Job failed" in facts["error"]
+    assert said in facts["error"] + facts["log"]
     assert ("nats-platform-1" in facts["pods"]) == (name != "ordered_deadlock")
 
 

@@ -277,7 +277,8 @@ class EmbeddedCluster:
         lines = ["events (last 30):", *events[-30:]]
         for name in self._running().pods:
             lines += [f"{name}, last lines of {self.workdir / 'logs' / name}.log:"]
-            lines += [f"  {line}" for line in self.log(name).splitlines()[-8:]]
+            telling = [line for line in self.log(name).splitlines() if "Healthcheck failed" not in line]
+            lines += [f"  {line}" for line in telling[-8:]]
         if (job := self.job) and not job.complete:
             lines += ["set-up Job:", *(f"  {line}" for line in job.log.splitlines()[-15:])]
         return "\n".join(lines)
