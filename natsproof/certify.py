@@ -45,7 +45,9 @@ class Certify:
     ) -> None:
         self.contract, self.depth = contract, depth
         self._session, self._repeat, self._location = session, repeat, location
-        self._where: dict[int, str] = {}  # id of a history's meta (a part of it shares that) -> its trial's name
+        self._where: dict[
+            int, str
+        ] = {}  # id of a history's meta (a part of it shares that) -> its trial's name
         self._kept: list[Any] = []  # keeps those ids valid
         self.verdicts: list[Verdict] = []
         self.checks: list[dict[str, Any]] = []
@@ -123,6 +125,13 @@ class Certify:
     def not_promised(self, place: Place | str) -> NoReturn:
         """The one typed skip: the contract, at `place`, does not promise what this claim is about."""
         raise NotPromised(f"not promised: {place}")
+
+    def survives(self, death: str) -> Place:
+        """Where the contract promises that an acknowledged write outlives `death`. Raises NotPromised."""
+        promises = self.contract.promises
+        if death not in promises.survives:
+            self.not_promised(f"{promises.at('survives')} does not list {death}")
+        return promises.at("survives")
 
     def scaled(self, *, quick: T, standard: T, deep: T) -> T:
         """The value for this run's --depth."""

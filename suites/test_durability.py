@@ -37,7 +37,7 @@ def test_an_acknowledged_put_survives_sigkill_of_one_server(certify, contract, t
             at_least(20, acknowledged_puts, when="before"),
             at_least(20, acknowledged_puts, when="after"),
         ],
-        promise=contract.promises.at("survives"),
+        promise=certify.survives("process-kill-one"),
     )
 
 
@@ -54,7 +54,7 @@ def test_an_acknowledged_put_survives_sigkill_of_all_servers_at_once(certify, co
             every_fault_landed,
             at_least(20, acknowledged_puts, when="before"),
         ],
-        promise=contract.promises.at("survives"),
+        promise=certify.survives("process-kill-all"),
     )
 
 
@@ -65,7 +65,7 @@ def test_writes_were_in_flight_when_all_servers_died(certify, contract, trial):
         certify.run(trial),
         no_acknowledged_put_is_lost,
         given=[in_flight_at_the_fault(1)],
-        promise=contract.promises.at("survives"),
+        promise=certify.survives("process-kill-all"),
     )
 
 

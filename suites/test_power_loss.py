@@ -31,7 +31,7 @@ def test_an_acknowledged_put_survives_power_loss_of_all_servers(certify, contrac
         certify.run(trial).of_bucket(bucket),
         no_acknowledged_put_is_lost,
         given=[every_fault_landed, at_least(40, acknowledged_puts, when="before")],
-        promise=contract.promises.at("survives"),
+        promise=certify.survives("power-loss-all"),
     )
 
 
@@ -43,7 +43,7 @@ def test_an_acknowledged_put_survives_power_loss_of_the_leader(certify, contract
         certify.run(trial).of_bucket(bucket),
         no_acknowledged_put_is_lost,
         given=[every_fault_landed, at_least(40, acknowledged_puts, when="before")],
-        promise=contract.promises.at("survives"),
+        promise=certify.survives("power-loss-one"),
     )
 
 
@@ -54,5 +54,5 @@ def test_every_replica_holds_what_was_acknowledged_after_power_loss(certify, con
         certify.run(trial),
         every_replica_holds_what_was_acknowledged,
         given=[settled, every_server_was_read, every_fault_landed],
-        promise=contract.promises.at("survives"),
+        promise=certify.survives("power-loss-one"),
     )

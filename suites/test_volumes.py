@@ -1,6 +1,6 @@
-"""Volumes: rot, loss of space and an old copy on one server's volume cost no acknowledged write.
+"""Volumes: an old copy, loss of space or rot on one server's volume costs no acknowledged write.
 
-Promise    manifests/promises.yaml: replicas 3; survives pod-moved
+Promise    manifests/promises.yaml: survives volume-set-back-one, volume-full-one, bit-rot-one
 Not here   the same on a majority: no cluster can survive that
 """
 
@@ -16,29 +16,62 @@ from natsproof.checkers.guards import (
     every_server_was_read,
     settled,
 )
-from natsproof.checkers.replicas import every_replica_holds_what_was_acknowledged
-from suites.trials import SPOILT, on
+from natsproof.checkers.replicas import every_replica_holds_what_was_acknowledged, replicas_are_equal
+from suites.trials import BITS_FLIPPED, BLOCK_TRUNCATED, DISK_FULL, DISK_FULL_MENDED, VOLUME_SET_BACK, on
 
 pytestmark = pytest.mark.needs("VolumeAccess", "DiskFillable")
 
+ENOUGH = (every_fault_landed, at_least(300, acknowledged_puts))
+EACH_READ = (settled, every_server_was_read, every_fault_landed)
 
-@on(*SPOILT)
-def test_an_acknowledged_put_survives_a_spoilt_volume(certify, contract, trial):
-    """With one volume damaged, full or set back, every acknowledged put is read back through the leader."""
+
+@on(VOLUME_SET_BACK)
+def test_an_acknowledged_put_survives_an_old_copy_of_one_volume(certify, contract, trial):
+    """With one volume set back by five seconds, every acknowledged put is read back through the leader."""
+    promise = certify.survives("volume-set-back-one")
+    certify.that(certify.run(trial), no_acknowledged_put_is_lost, given=ENOUGH, promise=promise)
+
+
+@on(VOLUME_SET_BACK)
+def test_a_volume_that_was_set_back_catches_up(certify, contract, trial):
+    """A server that came back with an old volume again holds every acknowledged put in its own store."""
+    promise = certify.survives("volume-set-back-one")
+    certify.that(
+        certify.run(trial), every_replica_holds_what_was_acknowledged, given=EACH_READ, promise=promise
+    )
+
+
+@on(DISK_FULL)
+def test_an_acknowledged_put_survives_a_full_volume(certify, contract, trial):
+    """With one volume full, writes go on, and every acknowledged put is read back through the leader."""
+    promise = certify.survives("volume-full-one")
     certify.that(
         certify.run(trial),
         no_acknowledged_put_is_lost,
-        given=[every_fault_landed, at_least(300, acknowledged_puts)],
-        promise=contract.promises.bucket("message_state").at("replicas"),
+        given=[*ENOUGH, at_least(1, acknowledged_puts, when="during")],
+        promise=promise,
     )
 
 
-@on(*SPOILT)
-def test_a_spoilt_volume_is_mended_from_the_others(certify, contract, trial):
-    """After the server came back, its own store again holds every acknowledged put."""
+@pytest.mark.depth("standard")
+@on(DISK_FULL_MENDED)
+def test_a_server_whose_volume_was_full_catches_up(certify, contract, trial):
+    """After room was made and the liveness probe restarted it, its store holds every acknowledged put."""
+    promise = certify.survives("volume-full-one")
     certify.that(
-        certify.run(trial),
-        every_replica_holds_what_was_acknowledged,
-        given=[settled, every_server_was_read, every_fault_landed],
-        promise=contract.promises.bucket("message_state").at("replicas"),
+        certify.run(trial), every_replica_holds_what_was_acknowledged, given=EACH_READ, promise=promise
     )
+
+
+@on(BITS_FLIPPED, BLOCK_TRUNCATED)
+def test_an_acknowledged_put_survives_rot_on_one_volume(certify, contract, trial):
+    """With flipped bits or lost block ends on one volume, every acknowledged put is read back."""
+    promise = certify.survives("bit-rot-one")
+    certify.that(certify.run(trial), no_acknowledged_put_is_lost, given=ENOUGH, promise=promise)
+
+
+@on(BITS_FLIPPED, BLOCK_TRUNCATED)
+def test_rot_on_one_volume_leaves_replicas_equal(certify, contract, trial):
+    """After a server started on a damaged volume, the three stores hold the same messages."""
+    promise = certify.survives("bit-rot-one")
+    certify.that(certify.run(trial), replicas_are_equal, given=EACH_READ, promise=promise)

@@ -87,10 +87,10 @@ BLOCK_TRUNCATED = Trial(
 VOLUME_SET_BACK = Trial(
     "old snapshot on one volume", CLIENTS, (RestoreSnapshot("follower", at_s=3.0, age_s=5.0),), 18.0, 40.0
 )
-DISK_FULL = Trial(
-    "full volume on a follower", CLIENTS, (FillDisk("follower", at_s=3.0, down_s=8.0),), 20.0, 40.0
-)
-SPOILT = (BITS_FLIPPED, BLOCK_TRUNCATED, VOLUME_SET_BACK, DISK_FULL)
+#: A server whose volume was full has JetStream disabled until its liveness probe restarts it, after 90 s.
+FILL = FillDisk("follower", at_s=3.0, down_s=8.0)
+DISK_FULL = Trial("full volume on a follower", CLIENTS, (FILL,), 16.0, settle_s=1.0, replica_audit=False)
+DISK_FULL_MENDED = Trial("full volume on a follower, mended", CLIENTS, (FILL,), 16.0, settle_s=150.0)
 
 # Time to live, on twins of the buckets: the same configuration with a short TTL.
 EXPIRY = Expiry(BUCKETS, ttl_s=3.0, canaries=10, plant_s=3.0)

@@ -299,7 +299,8 @@ class Promises(Sourced):
     """What the platform owes, from the ConfigMap that carries `promises.yaml`.
 
     `survives` names the deaths an acknowledged write outlives, of: process-kill-one, process-kill-all,
-    pod-moved, power-loss-one, power-loss-all. Recovery budgets in seconds by fault name
+    pod-moved, power-loss-one, power-loss-all, partition, volume-full-one, volume-set-back-one,
+    bit-rot-one. Recovery budgets in seconds by fault name
     (one-server-killed, leader-paused, quorum-restored, all-restarted, rolling-restart).
     """
 

@@ -38,7 +38,17 @@ from natsproof.contract.yaml_source import Node
 from natsproof.errors import ContractError
 
 KEY = "promises.yaml"
-SURVIVALS = ("process-kill-one", "process-kill-all", "pod-moved", "power-loss-one", "power-loss-all")
+SURVIVALS = (
+    "process-kill-one",
+    "process-kill-all",
+    "pod-moved",
+    "power-loss-one",
+    "power-loss-all",
+    "partition",
+    "volume-full-one",
+    "volume-set-back-one",
+    "bit-rot-one",
+)
 RECOVERIES = (
     "one-server-killed",
     "leader-killed",
