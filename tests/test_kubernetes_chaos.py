@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from natsproof.cluster.kubernetes import chaos, chaos_bodies
+from natsproof.cluster.kubernetes import chaos_bodies
 from natsproof.cluster.kubernetes.chaos import FORCE_ANNOTATION, PAUSE_ANNOTATION, ChaosMesh
 from natsproof.errors import FaultDidNotLand, NotAvailableHere
 from tests.kubernetes_in_memory import InMemoryApi
@@ -32,12 +32,6 @@ BODIES: dict[str, chaos_bodies.Body] = {
     "busy-cpu": chaos_bodies.busy_cpu("natsproof-a", NS, POD, workers=2, load_percent=80),
     "full-memory": chaos_bodies.full_memory("natsproof-a", NS, POD, workers=1, size="64MB"),
 }
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("INJECT_S", "RECOVER_S", "DELETE_S"):
-        monkeypatch.setattr(chaos, name, 0.01)
 
 
 def closed(schema: dict[str, Any]) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def test_each_change_of_a_live_object_is_named(contract: Contract) -> None:
         "containers[sidecar]: not in the contract",
         "PodDisruptionBudget/nats-platform: in the contract",
         "ConfigMap/nats-platform-config data.nats.conf",
-        "Secret/nats-platform-system data.password",
+        "Secret/nats-platform-system data.password: differs from the contract",
     ):
         assert part in found
     assert len(found.splitlines()) == 7

@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from natsproof.clock import wait_until
-from natsproof.cluster.kubernetes import ARCHIVES, NODE_IMAGE, chaos, chaos_bodies, machine, owned
+from natsproof.cluster.kubernetes import ARCHIVES, NODE_IMAGE, chaos_bodies, machine, owned
 from natsproof.cluster.kubernetes.chaos import ChaosMesh
 from natsproof.cluster.kubernetes.existing import HARMING, KubernetesCluster
 from natsproof.cluster.kubernetes.guard import OPT_IN_LABEL
@@ -201,9 +201,7 @@ def test_chaos_without_a_controller_is_noticed_and_swept(definitions: None, clus
     stuck = copy.deepcopy(BODIES["delay"])
     stuck["metadata"]["finalizers"] = ["chaos-mesh/records"]
     cluster.api.apply(stuck)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chaos, "DELETE_S", 0.5)
-        assert mesh.sweep() == ["NetworkChaos/natsproof-a"]
+    assert mesh.sweep(within_s=0.5) == ["NetworkChaos/natsproof-a"]
     assert mesh.sweep() == []
 
 
@@ -232,6 +230,7 @@ def test_a_cluster_that_is_not_ours_is_only_read(cluster: KindCluster, guest: Ku
     assert guest.capabilities() == frozenset()
     guest.up()
     assert guest.monitor("nats-platform-0", "/varz")
+    assert knock(guest.servers[0].client_url) == "refused", "no way to write, not even by mistake"
     for harm in (guest.kill, guest.stop, guest.evict):
         with pytest.raises(UsageError, match="natsproof refuses"):
             harm("nats-platform-0")

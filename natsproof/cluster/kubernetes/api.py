@@ -89,6 +89,10 @@ class Api:
         self._dynamic: Any = None
         self._lock = threading.Lock()
 
+    def close(self) -> None:
+        """Close idle connections. A later call opens new ones."""
+        self.client.rest_client.pool_manager.clear()
+
     @property
     def host(self) -> str:
         return str(self.configuration.host)

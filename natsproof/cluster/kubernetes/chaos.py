@@ -96,7 +96,7 @@ class ChaosMesh:
             )
         return False
 
-    def sweep(self) -> list[str]:
+    def sweep(self, *, within_s: float = DELETE_S) -> list[str]:
         """Remove every chaos object of natsproof in the namespace; returns what was there."""
         removed = []
         for kind in PLURALS:
@@ -112,7 +112,7 @@ class ChaosMesh:
                     continue
                 raise
             for thing in found:
-                self.remove(kind, thing["metadata"]["name"])
+                self.remove(kind, thing["metadata"]["name"], within_s=within_s)
                 removed.append(f"{kind}/{thing['metadata']['name']}")
         return removed
 

@@ -27,7 +27,10 @@ def drift(api: Api, contract: Contract) -> list[str]:
         if live is None:
             found.append(f"{label}: in the contract ({thing.place}) and not in the cluster")
             continue
-        found += [f"{label} {text}" for text in missing_from(_comparable(thing.raw), live)]
+        texts = missing_from(_comparable(thing.raw), live)
+        if thing.kind == "Secret":  # say where, never what
+            texts = (f"{text.partition(':')[0]}: differs from the contract" for text in texts)
+        found += [f"{label} {text}" for text in texts]
     return found
 
 

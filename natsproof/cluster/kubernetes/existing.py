@@ -43,9 +43,12 @@ class KubernetesCluster(Platform):
             guard=self.guard,
         )
 
-    def connect(self) -> None:
-        super().connect()
+    def _reached(self) -> None:
         self.guard.armed = is_expendable(self.api.get("Namespace", self.namespace))
+
+    def _ports(self) -> tuple[str, ...]:
+        """Client ports only where writing is allowed: what cannot be reached cannot be filled by mistake."""
+        return ("client", "monitor") if self.guard.armed else ("monitor",)
 
     def up(self) -> None:
         super().up()
@@ -55,7 +58,7 @@ class KubernetesCluster(Platform):
     def down(self) -> None:
         """Heal what is cut and let go. The platform stays as it is."""
         try:
-            if self._cutter is not None:
+            if self._cutter is not None and self.guard.armed:
                 self.heal()
         finally:
             self.disconnect()
@@ -63,7 +66,10 @@ class KubernetesCluster(Platform):
     def capabilities(self) -> frozenset[str]:
         """What faults may be used here: none without the owner's label."""
         api = Api(cache=self.workdir / "discovery.json", kubeconfig=self.kubeconfig, context=self.context)
-        return HARMING if is_expendable(api.get("Namespace", self.namespace)) else frozenset()
+        try:
+            return HARMING if is_expendable(api.get("Namespace", self.namespace)) else frozenset()
+        finally:
+            api.close()
 
     def require_load_allowed(self) -> None:
         """Raises NotAvailableHere unless the namespace is expendable: writes are load, too."""

@@ -17,6 +17,9 @@ from natsproof.errors import ClusterError
 
 T = TypeVar("T")
 
+#: A closed transport says good-bye in later rounds of the loop; TLS needs more than one.
+TRANSPORTS_CLOSE_S = 0.1
+
 
 class Link:
     """Runs coroutines on its own thread; `session` speaks to the API server of `configuration`."""
@@ -77,7 +80,7 @@ class Link:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         await self.session.close()
-        await asyncio.sleep(0)  # lets the transports say good-bye
+        await asyncio.sleep(TRANSPORTS_CLOSE_S)
 
 
 def ssl_context(configuration: Any) -> ssl.SSLContext | bool:

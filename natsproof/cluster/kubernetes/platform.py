@@ -5,8 +5,6 @@ What is here needs no access to nodes, so it works on a cluster far away. `KindC
 
 from __future__ import annotations
 
-import http.client
-import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -18,6 +16,7 @@ from natsproof.cluster import JobResult, PodEvent, Server
 from natsproof.cluster.kubernetes import deploy, drift, network
 from natsproof.cluster.kubernetes.api import Api, ApiError, Guard
 from natsproof.cluster.kubernetes.link import Link
+from natsproof.cluster.kubernetes.monitoring import get_json
 from natsproof.cluster.kubernetes.tunnel import Tunnel
 from natsproof.cluster.kubernetes.watch import PodWatch, container_status, is_ready, is_running, uid
 from natsproof.contract.model import Contract
@@ -31,6 +30,8 @@ READY_S = 300.0
 START_S = 90.0
 #: The set-up Job's own wait for JetStream ends after 240 s.
 JOB_S = 300.0
+#: Stands where no tunnel may be: nobody listens on it, connections are refused.
+CLOSED_PORT = 9
 
 
 class Platform:
@@ -93,6 +94,7 @@ class Platform:
                 context=self.context,
                 guard=self._guard,
             )
+            self._reached()
         if self._link is None:
             self._link = Link(self._api.configuration)
             selector = ",".join(f"{k}={v}" for k, v in self.contract.statefulset.selector.items())
@@ -113,12 +115,21 @@ class Platform:
         if self._link is not None:
             self._link.close()
         self._link, self._watch = None, None
+        if self._api is not None:
+            self._api.close()
+
+    def _reached(self) -> None:
+        """Called once the API can be asked, before anything is opened."""
+
+    def _ports(self) -> tuple[str, ...]:
+        """The ports of each server that this process may reach."""
+        return ("client", "monitor")
 
     def _open_tunnels(self) -> None:
         assert self._link is not None
         config = self.contract.config
         for name in self.pod_names():
-            for port in ("client", "monitor"):
+            for port in self._ports():
                 number = (config.port or 4222) if port == "client" else (config.http_port or 8222)
                 if (name, port) not in self._tunnels:
                     self._tunnels[name, port] = Tunnel(self._link, self.namespace, name, number)
@@ -162,11 +173,15 @@ class Platform:
             Server(
                 name,
                 ordinal,
-                f"nats://127.0.0.1:{self._tunnels[name, 'client'].local_port}",
-                f"http://127.0.0.1:{self._tunnels[name, 'monitor'].local_port}",
+                f"nats://127.0.0.1:{self._local_port(name, 'client')}",
+                f"http://127.0.0.1:{self._local_port(name, 'monitor')}",
             )
             for ordinal, name in enumerate(self.pod_names())
         )
+
+    def _local_port(self, server: str, port: str) -> int:
+        tunnel = self._tunnels.get((server, port))
+        return CLOSED_PORT if tunnel is None else tunnel.local_port
 
     @property
     def job(self) -> JobResult | None:
@@ -201,23 +216,7 @@ class Platform:
 
     def monitor(self, server: str, path: str, *, timeout_s: float = 2.0) -> Any:
         self.pod(server)
-        tunnel = self._tunnels[server, "monitor"]
-        connection = http.client.HTTPConnection("127.0.0.1", tunnel.local_port, timeout=timeout_s)
-        try:
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            body = answer.read()
-        except (OSError, http.client.HTTPException) as problem:
-            raise ClusterError(f"{server}{path}: no answer ({type(problem).__name__}: {problem})") from None
-        finally:
-            connection.close()
-        if answer.status != 200:
-            text = body[:200].decode(errors="replace")
-            raise ClusterError(f"{server}{path}: answered {answer.status}, not 200: {text}")
-        try:
-            return json.loads(body)
-        except ValueError:
-            raise ClusterError(f"{server}{path}: answered 200 with no JSON: {body[:80]!r}") from None
+        return get_json(self._local_port(server, "monitor"), path, label=server, timeout_s=timeout_s)
 
     def log(self, server: str) -> str:
         if self._watch is None:
