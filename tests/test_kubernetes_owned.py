@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from natsproof.cluster.kubernetes import kind, machine, owned
+from natsproof.cluster.kubernetes import machine, owned
 from natsproof.cluster.kubernetes.machine import Machine
 from natsproof.cluster.kubernetes.pool import Pool
 from natsproof.errors import ClusterError, UsageError
@@ -90,17 +90,17 @@ def test_a_cluster_that_nobody_wrote_down_is_never_deleted(monkeypatch: pytest.M
 def test_attaching_to_an_unknown_cluster_names_the_known(state: Path) -> None:
     orphan(state, "natsproof-kept", keep=True)
     with pytest.raises(UsageError, match="known: natsproof-kept"):
-        kind.attach("natsproof-other")
-    assert kind.attach("natsproof-kept").context == "kind-natsproof-kept"
+        machine.attach("natsproof-other")
+    assert machine.attach("natsproof-kept").context == "kind-natsproof-kept"
 
 
 @pytest.mark.parametrize("run_id", ["20261123T1604-kind-1563543788-4711", "Ä/ö x", "", "a"])
 def test_a_cluster_name_is_a_host_name(run_id: str) -> None:
-    name = kind.cluster_name(run_id)
+    name = owned.cluster_name(run_id)
     assert name.startswith("natsproof-")
     assert len(name) <= 40
     assert all(c.isascii() and (c.isalnum() or c == "-") for c in name)
-    assert kind.cluster_name("x" * 60) != kind.cluster_name("x" * 59 + "y")
+    assert owned.cluster_name("x" * 60) != owned.cluster_name("x" * 59 + "y")
 
 
 def test_a_pool_lends_what_is_given_back_and_forgets_what_is_discarded(

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 NODE_IMAGE = "NATSPROOF_NODE_IMAGE"
 #: Image archives, separated by the path separator, beside --images.
 ARCHIVES = "NATSPROOF_IMAGE_ARCHIVES"
+#: Files of manifests to install first (Longhorn, Chaos Mesh), separated likewise.
+ADDONS = "NATSPROOF_ADDONS"
 #: A kind cluster that an earlier run kept: deploy into it and leave it.
 ATTACH = "NATSPROOF_KIND_CLUSTER"
 
@@ -43,11 +45,11 @@ def open_cluster(
     for program in ("kind", "docker"):
         if shutil.which(program) is None:
             raise NotAvailableHere(f"--cluster kind: no program {program!r} on PATH; install it")
-    from natsproof.cluster.kubernetes.kind import KindCluster, attach
+    from natsproof.cluster.kubernetes.kind import KindCluster
+    from natsproof.cluster.kubernetes.machine import attach
     from natsproof.cluster.kubernetes.pool import POOL
 
-    given = [Path(name) for name in os.environ.get(ARCHIVES, "").split(os.pathsep) if name]
-    archives = [*([Path(images)] if images else []), *given]
+    archives = [*([Path(images)] if images else []), *_paths(ARCHIVES)]
     kept = os.environ.get(ATTACH)
     return KindCluster(
         contract,
@@ -59,4 +61,9 @@ def open_cluster(
         storage_class=storage_class,
         machine=attach(kept) if kept else None,
         pool=POOL,
+        addon_files=_paths(ADDONS),
     )
+
+
+def _paths(variable: str) -> list[Path]:
+    return [Path(name) for name in os.environ.get(variable, "").split(os.pathsep) if name]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 
 from natsproof import clock
 from natsproof.cluster import binaries
-from natsproof.cluster.kubernetes import deploy, drift, images, machine, owned
+from natsproof.cluster.kubernetes import addons, deploy, drift, images, machine, owned
 from natsproof.cluster.kubernetes.api import ApiError
 from natsproof.cluster.kubernetes.fit import for_laptop
 from natsproof.cluster.kubernetes.machine import Machine
@@ -32,8 +31,9 @@ class KindCluster(Platform):
     `fit`: shrink requests and stand in for a missing storage class (fit.py); without it the contract is
     applied as it is. `storage_class`: used instead of the one the claims name. `machine`: a kind cluster
     to deploy into, made by somebody else, who also removes it. `keep`: leave the cluster; a later run
-    attaches with `machine=attach(name)`. `pool`: lends a machine from trial to trial and deletes it at
-    the end. `archives`: image archives, for air-gapped use.
+    attaches with `machine.attach(name)`. `pool`: lends a machine from trial to trial and deletes it at
+    the end. `archives`: image archives, for air-gapped use. `addon_files`: manifests (Longhorn, Chaos
+    Mesh) to install before the platform.
     """
 
     kind = "kind"
@@ -51,9 +51,10 @@ class KindCluster(Platform):
         storage_class: str | None = None,
         machine: Machine | None = None,
         pool: Pool | None = None,
+        addon_files: Sequence[Path] = (),
         workers: int = 3,
     ) -> None:
-        name = cluster_name(run_id)
+        name = owned.cluster_name(run_id)
         self.machine = machine or Machine(name, owned.state_dir() / name / "kubeconfig")
         super().__init__(
             contract,
@@ -64,6 +65,7 @@ class KindCluster(Platform):
         self.fit, self.storage_class = fit, storage_class
         self.run_id, self.keep, self.workers = run_id, keep, workers
         self._owns_machine, self._pool = machine is None, pool
+        self._addons = tuple(Path(a) for a in addon_files)
         self._node_image, self._archives = node_image, tuple(Path(a) for a in archives)
         self._pooled = False
         self._sources: tuple[images.ImageSource, ...] = ()
@@ -120,7 +122,7 @@ class KindCluster(Platform):
     def _make_machine(self) -> None:
         for name in machine.reap():
             self.say(f"removed {name}, left by a run that was killed")
-        wanted = images.images_of(self.applied)
+        wanted = images.images_of(self.applied, also=[i for a in self._addons for i in addons.images_of(a)])
         self._sources = images.choose(
             wanted, self._archives, cache=binaries.cache_dir() / "images", export=machine.export_image
         )
@@ -138,6 +140,9 @@ class KindCluster(Platform):
             loading = pool.submit(self.machine.load, self._sources)
             self.machine.wait_for_nodes(self.api)
             loading.result()
+        for addon in self._addons:
+            with self._phase(f"install_{addon.stem}"):
+                addons.install(self.api, addon, say=self.say)
 
     def deploy(self) -> None:
         """The quick deploy into the connected cluster, then the comparison with the contract."""
@@ -374,20 +379,3 @@ class KindCluster(Platform):
         finally:
             self.phases_s[name] = round(time.monotonic() - began, 3)
             self.say(f"{name}: {self.phases_s[name]:.1f} s")
-
-
-def cluster_name(run_id: str) -> str:
-    """A kind cluster's name for a run: letters, digits and dashes, short enough for host names."""
-    plain = "".join(c if c.isascii() and c.isalnum() else "-" for c in run_id.lower()).strip("-")
-    if len(plain) > 24:
-        plain = f"{plain[:15].rstrip('-')}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
-    return owned.PREFIX + (plain or "run")
-
-
-def attach(name: str) -> Machine:
-    """A kind cluster that an earlier run kept. Raises UsageError with the names there are."""
-    record = owned.find(name)
-    if record is None:
-        known = ", ".join(r.name for r in owned.all_owned()) or "none"
-        raise UsageError(f"no kept kind cluster {name!r}; known: {known}")
-    return Machine(name, Path(record.kubeconfig))

@@ -174,6 +174,15 @@ def export_image(image: str, file: Path) -> bool:
     return True
 
 
+def attach(name: str) -> Machine:
+    """A kind cluster that an earlier run kept. Raises UsageError with the names there are."""
+    record = owned.find(name)
+    if record is None:
+        known = ", ".join(r.name for r in owned.all_owned()) or "none"
+        raise UsageError(f"no kept kind cluster {name!r}; known: {known}")
+    return Machine(name, Path(record.kubeconfig))
+
+
 def reap() -> list[str]:
     """Remove the clusters of runs that were killed; returns their names."""
     removed = []

@@ -6,6 +6,7 @@ time: a process id alone may belong to somebody else by now. Kept clusters are n
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -86,3 +87,11 @@ def leftovers() -> list[Ownership]:
 
 def _file(name: str) -> Path:
     return state_dir() / f"{name}.json"
+
+
+def cluster_name(run_id: str) -> str:
+    """A kind cluster's name for a run: letters, digits and dashes, short enough for host names."""
+    plain = "".join(c if c.isascii() and c.isalnum() else "-" for c in run_id.lower()).strip("-")
+    if len(plain) > 24:
+        plain = f"{plain[:15].rstrip('-')}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
+    return PREFIX + (plain or "run")
