@@ -233,7 +233,10 @@ CASES: dict[str, tuple[Status, list[Row]]] = {
             op(Kind.CREATE, 6, 7, value=3, revision=4),
         ],
     ),
-    "absent before the first write": (Status.HOLDS, [op(Kind.GET, 0, 1), op(Kind.PUT, 2, 3, value=1, revision=1)]),
+    "absent before the first write": (
+        Status.HOLDS,
+        [op(Kind.GET, 0, 1), op(Kind.PUT, 2, 3, value=1, revision=1)],
+    ),
     "absent after a write": (Status.BROKEN, [PUT_1, op(Kind.GET, 2, 3)]),
     "absent after a purge": (Status.HOLDS, [PUT_1, op(Kind.PURGE, 2, 3, revision=2), op(Kind.GET, 4, 5)]),
     "a delete without a revision": (Status.UNKNOWN, [PUT_1, op(Kind.DELETE, 2, 3)]),

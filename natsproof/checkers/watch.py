@@ -247,6 +247,8 @@ class _Demand:
 
 def _may_be_gone(history: History, log: WriteLog, own: Int, until_ns: int) -> NDArray[np.bool_]:
     """Writes that the bucket may have dropped before a watcher could be served."""
+    if not len(own):
+        return np.zeros(0, dtype=np.bool_)
     kept = history.meta.get("buckets", {})
     depth = np.fromiter(
         (int(kept.get(k.bucket, {}).get("history") or 1) for k in history.keys), np.int64, len(history.keys)
@@ -254,11 +256,11 @@ def _may_be_gone(history: History, log: WriteLog, own: Int, until_ns: int) -> ND
     key, revision = log.key[own], log.revision[own]
     order = np.argsort(pack(key, revision), kind="stable")
     ordered = key[order]
-    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1]))) if len(own) else own
+    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
     ends = np.append(starts[1:], len(own))
     rank_from_end = np.repeat(ends, ends - starts) - 1 - np.arange(len(own))
     gone = np.zeros(len(own), dtype=np.bool_)
-    unresolved = np.bincount(log.key[log.floating()], minlength=len(depth)) if len(depth) else depth
+    unresolved = np.bincount(log.key[log.floating()], minlength=len(depth))
     gone[order] = rank_from_end + unresolved[ordered] >= depth[ordered]
     last_purge = np.full(len(depth) + 1, -1, dtype=np.int64)
     purges = own[log.kind[own] == Kind.PURGE]
