@@ -89,6 +89,8 @@ def bridge(environment: Any) -> Bridge:
 def start(environment: Any, **_: Any) -> None:
     if not isinstance(environment.runner, MasterRunner):
         bridge(environment).start()
+    if environment.shape_class:
+        environment.shape_class.reset_time()  # its stages begin now that the generators are connected
 
 
 @events.test_stop.add_listener

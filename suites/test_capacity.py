@@ -7,6 +7,8 @@ Not here   whether the promised rate itself holds, fault by fault: test_throughp
 
 from __future__ import annotations
 
+import pytest
+
 from natsproof.checkers.capacity import CapacityAtLeast, ModelMatchesFill, SizesHold
 from natsproof.checkers.durability import no_acknowledged_put_is_lost
 from natsproof.checkers.guards import acknowledged_writes, at_least, every_fault_landed
@@ -14,49 +16,51 @@ from natsproof.report import capacity_page
 from suites import loads
 
 
-def measured(certify, contract):
-    """The capacity run of this session, its files beside the report."""
+@pytest.fixture
+def measured(certify, contract, pytestconfig):
+    """The capacity run of this session; its files beside the report, compared with --baseline if given."""
     budget_s = certify.scaled(quick=110, standard=240, deep=1200)
     history = certify.run(loads.capacity(contract.promises, budget_s))
-    capacity_page.write(history, certify.folder("capacity"))
+    earlier = capacity_page.of_run(pytestconfig.getoption("--baseline"))
+    capacity_page.write(history, certify.folder("capacity"), baseline=earlier)
     return history
 
 
-def test_the_platform_takes_more_than_the_promised_rate(certify, contract):
+def test_the_platform_takes_more_than_the_promised_rate(certify, contract, measured):
     """With all pods up the highest rate that is kept up with is at least the promised one."""
     promises = contract.promises
     certify.that(
-        measured(certify, contract),
+        measured,
         CapacityAtLeast(promises.rate_floor_hz, "knee", loads.WRITING_PART),
         promise=promises.at("rate_floor_hz"),
     )
 
 
-def test_the_certified_rate_under_pod_kills_is_at_least_the_promised_one(certify, contract):
+def test_the_certified_rate_under_pod_kills_is_at_least_the_promised_one(certify, contract, measured):
     """The rate kept up with while pods are killed is at least the one promised for one pod down."""
     promises = contract.promises
     certify.that(
-        measured(certify, contract),
+        measured,
         CapacityAtLeast(promises.rate_floor_one_down_hz, "certified_hz", loads.WRITING_PART),
         given=[every_fault_landed],
         promise=promises.at("rate_floor_one_down_hz"),
     )
 
 
-def test_no_acknowledged_write_is_lost_at_the_limit(certify, contract):
+def test_no_acknowledged_write_is_lost_at_the_limit(certify, contract, measured):
     """Every write acknowledged during the capacity run, overload and kills included, is there at the end."""
     certify.that(
-        measured(certify, contract),
+        measured,
         no_acknowledged_put_is_lost,
         given=[at_least(1000, acknowledged_writes), every_fault_landed],
         promise=contract.promises.at("survives"),
     )
 
 
-def test_no_bucket_fills_at_the_promised_rate(certify, contract):
+def test_no_bucket_fills_at_the_promised_rate(certify, contract, measured):
     """At the promised rate every bucket levels off below its size, and the volumes hold them all."""
     certify.that(
-        measured(certify, contract),
+        measured,
         SizesHold(),
         given=[fill_agrees],
         promise=[bucket.at("max_bytes") for bucket in contract.promises.buckets],

@@ -11,9 +11,6 @@ import psutil
 from natsproof.cluster import Cluster
 from natsproof.errors import ClusterError
 
-#: A follower that has not been heard of for longer is down, not behind.
-HEARD_WITHIN_NS = 3_000_000_000
-
 
 @dataclass(frozen=True, slots=True)
 class Spent:
@@ -47,29 +44,30 @@ def _process(cluster: Cluster, server: str) -> psutil.Process | None:
         return None
 
 
-def _lag(streams: Any) -> int:
+def _lag(streams: Any, living: set[str]) -> int:
+    """Most entries that one of the `living` is behind; a follower that is down is not behind but away."""
     worst = 0
     for account in streams.get("account_details") or []:
         for stream in account.get("stream_detail") or []:
             for replica in (stream.get("cluster") or {}).get("replicas") or []:
-                if not replica.get("offline") and int(replica.get("active") or 0) < HEARD_WITHIN_NS:
+                if replica.get("name") in living:
                     worst = max(worst, int(replica.get("lag") or 0))
     return worst
 
 
 def read(cluster: Cluster) -> Reading:
     """One look at all servers; those that are down are left out."""
-    memory, stored, lag = 0, 0, 0
+    memory, stored = 0, 0
+    streams: dict[str, Any] = {}
     spent: dict[str, Spent] = {}
     for server in cluster.servers:
         try:
             told = cluster.monitor(server.name, "/varz")
-            streams = cluster.monitor(server.name, "/jsz?streams=true&accounts=true")
+            streams[server.name] = cluster.monitor(server.name, "/jsz?streams=true&accounts=true")
         except (ClusterError, OSError):
             continue
         memory += int(told.get("mem") or 0)
         stored += int(((told.get("jetstream") or {}).get("stats") or {}).get("storage") or 0)
-        lag = max(lag, _lag(streams))
         process = _process(cluster, server.name)
         if process is None:
             continue
@@ -83,6 +81,7 @@ def read(cluster: Cluster) -> Reading:
             counters.get("write_bytes", 0),
             counters.get("syscw", 0),
         )
+    lag = max((_lag(one, set(streams)) for one in streams.values()), default=0)
     return Reading(memory, stored, lag, spent)
 
 

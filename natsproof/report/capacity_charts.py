@@ -77,12 +77,12 @@ def _rect(x: float, top: float, width: float, ink: str, opacity: float, title: s
     )
 
 
-def _path(points: Sequence[tuple[float, float]], ink: str, label: str) -> str:
+def _path(points: Sequence[tuple[float, float]], ink: str, label: str, label_y: float | None = None) -> str:
     if not points:
         return ""
     line = " ".join(f"{'M' if n == 0 else 'L'}{x:.1f} {y:.1f}" for n, (x, y) in enumerate(points))
     dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{ink}"/>' for x, y in points)
-    x, y = points[-1]
+    x, y = points[-1][0], points[-1][1] if label_y is None else label_y
     return (
         f'<path d="{line}" fill="none" stroke="{ink}" stroke-width="1.5"/>{dots}'
         f'<text x="{x + 6:.1f}" y="{y + 4:.1f}" fill="{ink}">{html.escape(label)}</text>'
@@ -123,10 +123,11 @@ def latency_by_rate(steps: Sequence[Mapping[str, Any]], objective_ms: float) -> 
     low = max(0.05, min(float(s["p50_ms"]) for s in ordered) / 2)
     high = max(objective_ms, *(float(s["max_ms"]) for s in ordered))
     x, y = _linear(0, most, LEFT, WIDTH), _log(low, high, HEIGHT - BOTTOM, TOP)
-    body = "".join(
-        _path([(x(float(s["offered_hz"])), y(float(s[name]))) for s in ordered], ink, label)
-        for (name, label), ink in zip(PERCENTILES, INK, strict=True)
-    )
+    body, above = "", math.inf
+    for (name, label), ink in zip(PERCENTILES, INK, strict=True):
+        points = [(x(float(s["offered_hz"])), y(float(s[name]))) for s in ordered]
+        above = min(points[-1][1], above - 12)  # labels stand above one another, lines may touch
+        body += _path(points, ink, label, above)
     at = y(objective_ms)
     body += (
         f'<line x1="{LEFT}" x2="{WIDTH}" y1="{at:.1f}" y2="{at:.1f}" stroke="currentColor" '
