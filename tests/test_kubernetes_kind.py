@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import nats
+import nats.js.errors
 import pytest
 import yaml
 
-from natsproof.clock import wait_until
+from natsproof.clock import until, wait_until
 from natsproof.cluster.kubernetes import ARCHIVES, NODE_IMAGE, chaos_bodies, machine, owned
 from natsproof.cluster.kubernetes.chaos import ChaosMesh
 from natsproof.cluster.kubernetes.existing import HARMING, KubernetesCluster
@@ -67,13 +68,30 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KindCluster]:
 
 
 async def put(cluster: KindCluster, key: str, value: bytes) -> int:
+    """The revision of an acknowledged put; tried again while a leader is being elected."""
     urls = [server.client_url for server in cluster.servers]
-    connection = await nats.connect(urls, allow_reconnect=False, connect_timeout=5)
+    connection = await nats.connect(urls, connect_timeout=5, error_cb=_quiet)
     try:
-        bucket = await connection.jetstream(timeout=20).key_value("message_state")
-        return await bucket.put(key, value)
+        bucket = await connection.jetstream(timeout=2).key_value("message_state")
+
+        async def once() -> int:
+            try:
+                return await bucket.put(key, value)
+            except (nats.errors.Error, nats.js.errors.Error) as problem:
+                raise ClusterError(f"no acknowledgement: {problem}") from None
+
+        return await until("an acknowledged put", once, within_s=40)
     finally:
         await connection.close()
+
+
+async def _quiet(problem: Exception) -> None:
+    """Disconnections are expected here."""
+
+
+def leader_seen_by(cluster: KindCluster, server: str) -> str:
+    view = look(cluster).servers[server]
+    return view.streams["KV_message_state"].leader if view else ""
 
 
 def test_a_put_through_the_tunnels_is_acknowledged(cluster: KindCluster) -> None:
@@ -126,7 +144,7 @@ def test_a_partitioned_leader_is_replaced_and_heals(cluster: KindCluster) -> Non
     try:
         wait_until(
             "another leader among the rest",
-            lambda: look(cluster).servers[rest[0]].streams["KV_message_state"].leader in rest,  # type: ignore[union-attr]
+            lambda: leader_seen_by(cluster, rest[0]) in rest,
             within_s=40,
             every_s=0.5,
         )
