@@ -46,8 +46,8 @@ def _written(answer: Answer) -> Written:
 
 @dataclass(frozen=True)
 class Locks:
-    """`contenders` want `locks` locks; a holder keeps one for about `hold_s`, renewing every third of the
-    TTL, and releases it. `stall_share` of the holdings stall instead for 1.3 TTL without renewing, then
+    """`contenders` want `locks` locks; a holder keeps one for about `hold_s`, renewing every `renew_s` (at
+    the latest every third of the TTL), and releases it. `stall_share` of the holdings stall instead for 1.3 TTL without renewing, then
     try a stale renewal and a stale release, which must be refused.
 
     `ttl_s` set: a twin of the bucket with that TTL; None: the bucket itself and its promised TTL. Each
@@ -60,6 +60,7 @@ class Locks:
     locks: int = 2
     ttl_s: float | None = 4.0
     hold_s: float = 1.0
+    renew_s: float = 0.3
     retry_s: float = 0.1
     stall_share: float = 0.15
     timeout_s: float = 1.0
@@ -114,7 +115,8 @@ class Locks:
         else:
             ends_ns = began_ns + int(self.hold_s * rng.uniform(0.3, 1.7) * NS_PER_S)
             while now_ns() < ends_ns and lock.held() and not scene.over():
-                await scene.rest(min(lock.ttl_s / 3, max(0.0, (ends_ns - now_ns()) / NS_PER_S)))
+                left_s = max(0.0, (ends_ns - now_ns()) / NS_PER_S)
+                await scene.rest(min(self.renew_s, lock.ttl_s / 3, left_s))
                 if now_ns() < ends_ns:
                     await lock.renew()
             revision = lock.revision
