@@ -47,8 +47,8 @@ def _written(answer: Answer) -> Written:
 @dataclass(frozen=True)
 class Locks:
     """`contenders` want `locks` locks; a holder keeps one for about `hold_s`, renewing every `renew_s` (at
-    the latest every third of the TTL), and releases it. `stall_share` of the holdings stall instead for 1.3 TTL without renewing, then
-    try a stale renewal and a stale release, which must be refused.
+    the latest every third of the TTL), and releases it. `stall_share` of the holdings stall instead for
+    1.3 TTL without renewing, then try a stale renewal and a stale release, which must be refused.
 
     `ttl_s` set: a twin of the bucket with that TTL; None: the bucket itself and its promised TTL. Each
     holding is a HELD row: from the answer to its create until the holder stopped believing; `revision`
