@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from natsproof.certify import DEPTHS
 from natsproof.errors import UsageError
+from natsproof.report.run_folder import open_run
 
 if TYPE_CHECKING:
     import pytest
@@ -102,7 +103,7 @@ def read_options(config: pytest.Config, seed: int | None = None) -> Options:
     return Options(
         manifests=_manifests(config, rejudge),
         cluster=cluster,
-        seed=_seed(get("seed")) if seed is None else seed,
+        seed=_seed(get("seed"), rejudge) if seed is None else seed,
         depth=depth,
         reports=_reports(config),
         rejudge=rejudge,
@@ -116,7 +117,10 @@ def read_options(config: pytest.Config, seed: int | None = None) -> Options:
     )
 
 
-def _seed(text: str | None) -> int:
+def _seed(text: str | None, rejudge: Path | None) -> int:
+    """As given; else that of the run judged again; else a new one."""
+    if text is None and rejudge:
+        return int(open_run(rejudge).head().get("seed", 0))
     if text is None:
         return secrets.randbelow(2**31)
     if not text.isdecimal() or int(text) >= 2**63:

@@ -173,7 +173,7 @@ def prepare_host(
             if universe.why:
                 facts["isolation_why"] = universe.why
     except (ClusterError, ImportError) as problem:
-        trouble = f"{type(problem).__name__}: {problem}"
+        trouble = str(problem)
 
         def fail(workdir: Path) -> Any:
             raise ClusterError(trouble)

@@ -73,6 +73,6 @@ def _changes(run: Run, certification: Certification) -> list[str]:
         if path is not None:
             before = run_folder.open_run(path).read()
             changes = compare.changes(before, run)
-            notes.append(f"{word} {path}: {len(changes)} verdicts changed")
+            notes.append(f"{word} {path.name}: {len(changes)} verdicts changed")
             notes += [f"  {change}" for change in changes]
     return notes

@@ -180,44 +180,42 @@ class Session:
             raise UsageError("--rejudge judges files; this claim asks for a running cluster")
         if fresh and self._per_trial:
             workdir = self._workdir()
-            cluster = self._open_cluster(workdir)
-            if needs and hasattr(cluster, "prepare"):
-                cluster.prepare(needs)
             try:
-                self._up(cluster)
-                yield cluster
-            finally:
+                cluster = self._started(workdir, evidence, needs)
                 try:
-                    _collect(cluster, evidence)
+                    yield cluster
                 finally:
-                    cluster.down()
-                    self._clear(workdir)
+                    _end(cluster, evidence)
+            finally:
+                self._clear(workdir)
             return
         if self._shared is None:
             self._shared_workdir = self._workdir()
-            shared = self._open_cluster(self._shared_workdir)
-            try:
-                self._up(shared)
-            except BaseException:
-                _collect(shared, evidence)
-                shared.down()
-                raise
-            self._shared = shared
+            self._shared = self._started(self._shared_workdir, evidence, needs)
         try:
             yield self._shared
         finally:
             _collect(self._shared, evidence)
 
-    def _up(self, cluster: Cluster) -> None:
+    def _started(self, workdir: Path, evidence: Path, needs: Collection[str]) -> Cluster:
+        """A cluster that is up. One that does not start leaves its logs and nothing else."""
         if self._failed_starts >= MAX_FAILED_STARTS:
             raise ClusterError(f"the platform did not start {MAX_FAILED_STARTS} times: {self._last_failure}")
         try:
-            cluster.up()
+            cluster = self._open_cluster(workdir)
+            try:
+                if needs and hasattr(cluster, "prepare"):
+                    cluster.prepare(needs)
+                cluster.up()
+            except BaseException:
+                _end(cluster, evidence)
+                raise
         except ClusterError as problem:
             self._failed_starts += 1
             self._last_failure = str(problem)
             raise
         self._failed_starts = 0
+        return cluster
 
     def _workdir(self) -> Path:
         work = self.folder.path / "work"
@@ -284,11 +282,8 @@ class Session:
                 "cluster": _plain(cluster.describe()),
             }
         finally:
-            try:
-                _collect(cluster, evidence)
-            finally:
-                cluster.down()
-                self._clear(workdir)
+            _end(cluster, evidence)
+            self._clear(workdir)
 
     def close(self) -> None:
         """Take down what this session still holds."""
@@ -310,6 +305,13 @@ class Session:
 
             clock.wait_until(f"another worker to end {name}", taken, within_s=WAIT_FOR_TRIAL_S, every_s=0.1)
             yield
+
+
+def _end(cluster: Cluster, evidence: Path) -> None:
+    try:
+        _collect(cluster, evidence)
+    finally:
+        cluster.down()
 
 
 def _collect(cluster: Cluster, evidence: Path) -> None:

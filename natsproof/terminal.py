@@ -19,7 +19,7 @@ def header(facts: Mapping[str, Any]) -> list[str]:
         f"contract: {', '.join(facts['manifests'])}, sha256 {str(facts['contract_digest'])[:16]}",
     ]
     if facts.get("rejudged"):
-        return [*lines, f"rejudging {facts['rejudged']}: no cluster is started"]
+        return [*lines, f"rejudging {_relative(Path(facts['rejudged']))}: no cluster is started"]
     why = f" ({facts['isolation_why']})" if facts.get("isolation_why") else ""
     lines.append(f"cluster: {facts['cluster']}, isolation {facts.get('isolation', 'unknown')}{why}")
     for name, program in (("server", "nats-server"), ("cli", "nats CLI")):
