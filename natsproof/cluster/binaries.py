@@ -241,7 +241,9 @@ def _go() -> tuple[Path, str]:
 
 
 def _go_in(folder: Path) -> Path | None:
-    return next((p for p in folder.rglob("bin/go") if os.access(p, os.X_OK)), None)
+    """The toolchain in an unpacked wheel. (`bin/go` beside it is a script of the wheel's own.)"""
+    go = folder / "go" / "bin" / "go"
+    return go if os.access(go, os.X_OK) else None
 
 
 def _run(command: Sequence[str], env: dict[str, str] | None = None) -> None:

@@ -7,7 +7,6 @@ address. There is no DNS and no partition; a process dies with this one by PR_SE
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
@@ -15,7 +14,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -70,7 +68,7 @@ class LoopbackRuntime:
         if sys.platform != "linux":
             raise NotAvailableHere("the embedded cluster needs Linux; use --cluster kind here")
         self._workdir, self._contract = workdir, contract
-        self._block, self._lock_file = _take_block(contract)
+        self._block, self._claimed = _take_block(contract)
         self.node_address = f"127.77.{self._block}.2"
         self._addresses: dict[str, str] = {}
         self._running: dict[str, list[PlainProcess]] = {}
@@ -100,7 +98,7 @@ class LoopbackRuntime:
     def close(self) -> None:
         for name in list(self._running):
             self.remove(name)
-        os.close(self._lock_file)
+        self._claimed.close()
 
     def _start(self, launch: Launch, log: Path, gate: int | None) -> PlainProcess:
         number = -1 if gate is None else gate
@@ -198,7 +196,7 @@ def _rewrite_folder(
             (target / file.name).write_text(listen_on(text, address) if file.suffix == ".conf" else text)
 
 
-def _take_block(contract: Contract) -> tuple[int, int]:
+def _take_block(contract: Contract) -> tuple[int, socket.socket]:
     """A number for the addresses that no other run holds and on which nobody answers."""
     ports = [
         contract.config.port or 4222,
@@ -206,22 +204,18 @@ def _take_block(contract: Contract) -> tuple[int, int]:
         contract.config.cluster_port or 6222,
     ]
     for block in range(1, 251):
-        path = Path(tempfile.gettempdir()) / f"natsproof-127.77.{block}.lock"
+        lock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
-            fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666)
-        except OSError:  # another user's
-            continue
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock.bind(f"\0natsproof-127.77.{block}")  # an abstract name: gone with its process, no file
         except OSError:
-            os.close(fd)
+            lock.close()
             continue
         answering = [
             n for n in range(SCAN_PODS) for port in ports if _answers(f"127.77.{block}.{10 + n}", port)
         ]
         if not answering:
-            return block, fd
-        os.close(fd)
+            return block, lock
+        lock.close()
     raise ClusterError("250 blocks of loopback addresses are taken; end other runs")
 
 
