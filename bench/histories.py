@@ -31,18 +31,18 @@ def concurrent(
     *,
     keys: int,
     clients: int = 64,
-    in_flight: float = 54.0,
+    busy: float = 0.84,
     unknown: float = 0.005,
     seed: int = 0,
     sweep: bool = True,
 ) -> History:
-    """About `operations` operations. `in_flight` is the number of clients waiting for an answer at a
-    time, on average; `unknown` the share of writes without an answer, of which half are applied."""
+    """About `operations` operations. `busy` is the share of its time that a client waits for answers;
+    `unknown` the share of writes without an answer, of which half are applied."""
     rng = np.random.default_rng(seed)
     n = operations - (keys if sweep else 0)
     each = -(-n // clients)
     took = rng.exponential(1_000_000, (clients, each)).astype(np.int64) + 50_000
-    pause_ns = 1_050_000 * (clients / in_flight - 1)
+    pause_ns = 1_050_000 * (1 / busy - 1)
     pause = rng.exponential(pause_ns, (clients, each)).astype(np.int64)
     call = (np.cumsum(took + pause, axis=1) - took).ravel()[:n]
     took = took.ravel()[:n]
@@ -58,19 +58,7 @@ def concurrent(
     doubt = (kind != Kind.GET) & (rng.random(n) < unknown)
     lost = doubt & (rng.random(n) < 0.5)
 
-    order = np.argsort(point, kind="stable")  # the order of taking effect
-    applied = ((kind != Kind.GET) & ~lost)[order]
-    revision = np.empty(n, dtype=np.int64)
-    revision[order] = np.cumsum(applied)
-    by_key = order[np.argsort(key[order], kind="stable")]  # key by key, in that order
-    written = np.where(((kind != Kind.GET) & ~lost)[by_key], np.arange(n), -1)
-    begins = np.searchsorted(key[by_key], np.arange(keys))
-    latest = np.maximum.accumulate(written)
-    before = np.concatenate(([-1], latest[:-1]))  # the last applied write before each operation
-    before[before < begins[key[by_key]]] = -1
-    previous = np.empty(n, dtype=np.int64)
-    previous[by_key] = np.where(before >= 0, by_key[before], -1)
-
+    revision, previous, last = _effects(kind, key, point, lost, keys)
     has = previous >= 0
     known = has & ~doubt[previous]  # nobody can name a revision that nobody was told
     kind[(kind == Kind.UPDATE) & ~known] = Kind.PUT
@@ -92,7 +80,7 @@ def concurrent(
     by_end = np.argsort(done, kind="stable")
     table = {name: columns[name][by_end].astype(DTYPES[name]) for name in DTYPES}
     if sweep:
-        final = _final(by_key, begins, latest, kind, revision, int(done.max()), keys, n)
+        final = _final(last, kind, revision, int(done.max()))
         table = {name: np.concatenate((table[name], final[name])) for name in DTYPES}
     kill = Injection(
         "Kill('leader')", ("nats-0",), "leader", int(np.median(call)), int(np.median(call)),
@@ -106,21 +94,31 @@ def concurrent(
     )
 
 
-def _final(
-    by_key: np.ndarray,
-    begins: np.ndarray,
-    latest: np.ndarray,
-    kind: np.ndarray,
-    revision: np.ndarray,
-    end_ns: int,
-    keys: int,
-    n: int,
-) -> dict[str, np.ndarray]:
-    """One read of each key after everything."""
+def _effects(
+    kind: np.ndarray, key: np.ndarray, point: np.ndarray, lost: np.ndarray, keys: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """By the moments of taking effect: each write's revision, the applied write before each operation
+    of its key (-1: none), and the last applied write of each key."""
+    n = len(kind)
+    writes = (kind != Kind.GET) & ~lost
+    order = np.argsort(point, kind="stable")
+    revision = np.empty(n, dtype=np.int64)
+    revision[order] = np.cumsum(writes[order])
+    by_key = order[np.argsort(key[order], kind="stable")]  # key by key, in that order
+    latest = np.maximum.accumulate(np.where(writes[by_key], np.arange(n), -1))
+    begins = np.searchsorted(key[by_key], np.arange(keys))
+    before = np.concatenate(([-1], latest[:-1]))
+    before[before < begins[key[by_key]]] = -1
+    previous = np.empty(n, dtype=np.int64)
+    previous[by_key] = np.where(before >= 0, by_key[before], -1)
     ends = np.append(begins[1:], n)
     last = np.where(ends > begins, latest[ends - 1], -1)
-    last = np.where(last >= begins, last, -1)
-    write = np.where(last >= 0, by_key[last], -1)
+    return revision, previous, np.where(last >= begins, by_key[last], -1)
+
+
+def _final(write: np.ndarray, kind: np.ndarray, revision: np.ndarray, end_ns: int) -> dict[str, np.ndarray]:
+    """One read of each key after everything, given the last applied write of each."""
+    keys = len(write)
     found = (write >= 0) & (kind[write] != Kind.DELETE)
     at = end_ns + 1_000_000_000 + np.arange(keys) * 1000
     columns = {

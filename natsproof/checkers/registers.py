@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from natsproof.checkers.absence import Absence, explained_by_unknown_deletes
 from natsproof.checkers.exhibits import MOST, count, exhibit
@@ -64,9 +65,9 @@ def registers_are_linearizable(
     _shared_revisions(history, log, found)
     start_ns, horizon = times(history)
     line = line_of(history, log, reads, start_ns, horizon, int(early_s * 1e9))
-    _order(history, log, line, found)
+    disordered = _order(history, log, line, found)
     _conditions(history, log, line, found)
-    absent_reads = _absences(history, log, line, found, reads)
+    absent_reads = _absences(history, log, line, found, reads, disordered)
     unplaced = int(np.count_nonzero(log.happened & (log.revision < 0)))
     if unplaced:
         found.open_questions.append(f"{count(unplaced, 'write')} happened at a revision nobody recorded")
@@ -132,26 +133,32 @@ def _shared_revisions(history: History, log: WriteLog, found: _Findings) -> None
     found.add(len(same), f"{count(len(same), 'revision')} given to two writes", shown)
 
 
-def _order(history: History, log: WriteLog, line: Line, found: _Findings) -> None:
-    """Nothing returns before what must precede it is called."""
-    floor = np.maximum(line.called_before, line.own_call)
-    bad = np.flatnonzero(line.min_return < floor)
+def _order(history: History, log: WriteLog, line: Line, found: _Findings) -> NDArray[np.int32]:
+    """Nothing returns before what must precede it is called. Returns the groups where something does.
+
+    One late operation contradicts all that came between: it is counted and shown once.
+    """
+    bad = np.flatnonzero(line.min_return < np.maximum(line.called_before, line.own_call))
     if not len(bad):
-        return
-    first = bad[np.argsort(line.min_return[bad], kind="stable")[:MOST]]
+        return np.empty(0, dtype=np.int32)
+    bad = bad[np.argsort(line.min_return[bad], kind="stable")]
+    stale = bad[line.called_before[bad] > line.min_return[bad]]
+    _, first = np.unique(line.called_before[stale], return_index=True)
+    premature = bad[line.own_call[bad] > line.min_return[bad]]
     shown = []
-    for cluster in first.tolist():
-        late_write = line.called_before[cluster] <= line.min_return[cluster]
+    for cluster in stale[np.sort(first)][:MOST].tolist():
         early = line.row_returning_at(history, log, cluster, int(line.min_return[cluster]))
-        if late_write:
-            shown.append(
-                exhibit(history, "read before it was written:", (early, line.row_of_write(log, cluster)))
-            )
-            continue
         late = line.row_called_at(history, log, cluster, int(line.called_before[cluster]))
         text = "the first ended before the second was called, but the second shows an older revision:"
         shown.append(exhibit(history, text, (early, late)))
-    found.add(len(bad), f"{count(len(bad), 'stale or premature answer')}", shown)
+    for cluster in premature[:MOST].tolist():
+        early = line.row_returning_at(history, log, cluster, int(line.min_return[cluster]))
+        shown.append(
+            exhibit(history, "read before it was written:", (early, line.row_of_write(log, cluster)))
+        )
+    number = len(first) + len(premature)
+    found.add(number, f"{count(number, 'stale or premature answer')}", shown)
+    return np.unique(line.group[bad])
 
 
 def _conditions(history: History, log: WriteLog, line: Line, found: _Findings) -> None:
@@ -195,10 +202,21 @@ def _conditions(history: History, log: WriteLog, line: Line, found: _Findings) -
     found.add(len(bad), f"{count(len(bad), 'conditional write')} accepted on a stale revision", shown)
 
 
-def _absences(history: History, log: WriteLog, line: Line, found: _Findings, reads: tuple[Kind, ...]) -> int:
-    """A key is found absent, or created, only where it may be absent."""
+def _absences(
+    history: History,
+    log: WriteLog,
+    line: Line,
+    found: _Findings,
+    reads: tuple[Kind, ...],
+    disordered: NDArray[np.int32],
+) -> int:
+    """A key is found absent, or created, only where it may be absent. Keys whose operations are already
+    out of order are left out: what else seems wrong there may follow from that."""
     absence = Absence.of(history, log, line, reads)
     bad_creates, bad_reads, undecided_reads = absence.judge()
+    bad_creates = bad_creates[~np.isin(line.group[bad_creates], disordered)]
+    bad_reads = bad_reads[~np.isin(absence.group[bad_reads], disordered)]
+    undecided_reads = undecided_reads[~np.isin(absence.group[undecided_reads], disordered)]
     suspects = np.union1d(
         line.group[bad_creates], np.append(absence.group[bad_reads], absence.group[undecided_reads])
     )

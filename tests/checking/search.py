@@ -20,7 +20,7 @@ def linearizable(history: History) -> bool:
     """
     ops = history.operations
     rows = [i for i in range(len(ops)) if ops.outcome[i] == Outcome.OK or _write(ops.kind[i])]
-    rows = [i for i in rows if not (ops.outcome[i] == Outcome.FAILED)]
+    rows = [i for i in rows if ops.outcome[i] != Outcome.FAILED]
     reads = [i for i in rows if not _write(ops.kind[i]) and ops.revision[i] >= 0]
     seen = {int(ops.value[i]): int(ops.revision[i]) for i in reads}
     ttl_s = history.meta["buckets"]["b"].get("ttl_s")
@@ -35,25 +35,6 @@ def linearizable(history: History) -> bool:
 
     def must(row: int) -> bool:
         return bool(ops.outcome[row] == Outcome.OK)
-
-    def step(row: int, state: tuple[int, int, int]) -> tuple[int, int, int] | None:
-        top, last, value = state  # highest revision so far, the last message's, the value or ABSENT
-        kind, revision = ops.kind[row], revision_of(row)
-        if not _write(kind):
-            if value != ops.value[row]:
-                return None
-            return state if value == ABSENT or ops.revision[row] in (last, NONE) else None
-        if revision != UNSEEN and revision <= top:
-            return None
-        if kind == Kind.CREATE and value != ABSENT:
-            return None
-        expected = int(ops.expected[row])
-        if expected == 0 and kind == Kind.UPDATE and value != ABSENT:
-            return None
-        if expected > 0 and last != expected:
-            return None
-        found = ABSENT if kind in DELETES else int(ops.value[row])
-        return (top if revision == UNSEEN else revision, revision, found)
 
     def may_follow(row: int, done: frozenset[int], clock: int) -> bool:
         """Real time: no other pending operation returned before this one was called."""
@@ -73,7 +54,7 @@ def linearizable(history: History) -> bool:
                 continue
             if ops.return_ns[row] < floor and must(row):
                 continue
-            after = step(row, state)
+            after = _step(history, row, revision_of(row), state)
             if after is not None and search(done | {row}, after, max(floor, int(ops.call_ns[row]))):
                 return True
         if ttl_s is not None and state[2] != ABSENT:
@@ -88,3 +69,27 @@ def linearizable(history: History) -> bool:
 
 def _write(kind: int) -> bool:
     return bool(kind <= Kind.PURGE)
+
+
+def _step(
+    history: History, row: int, revision: int, state: tuple[int, int, int]
+) -> tuple[int, int, int] | None:
+    """The state after an operation takes effect, None if it cannot."""
+    ops = history.operations
+    top, last, value = state  # highest revision so far, the last message's, the value or ABSENT
+    kind = ops.kind[row]
+    if not _write(kind):
+        if value != ops.value[row]:
+            return None
+        return state if value == ABSENT or ops.revision[row] in (last, NONE) else None
+    if revision != UNSEEN and revision <= top:
+        return None
+    if kind == Kind.CREATE and value != ABSENT:
+        return None
+    expected = int(ops.expected[row])
+    if expected == 0 and kind == Kind.UPDATE and value != ABSENT:
+        return None
+    if expected > 0 and last != expected:
+        return None
+    found = ABSENT if kind in DELETES else int(ops.value[row])
+    return (top if revision == UNSEEN else revision, revision, found)
