@@ -316,6 +316,20 @@ def full_disk(folder: Path) -> Any:
 
 
 @scenario
+def changed_config(folder: Path) -> Any:
+    """The runbook's way to a new configuration: apply, then a rolling restart."""
+    with running(folder) as cluster:
+        names = [s.name for s in cluster.servers]
+        put(cluster, ["before"])
+        cluster.apply(contract(("max_payload: 1MB", "max_payload: 2MB")))
+        before = [cluster.monitor(name, "/varz")["max_payload"] for name in names]
+        cluster.rolling_restart()
+        after = [cluster.monitor(name, "/varz")["max_payload"] for name in names]
+        order = [e.pod for e in cluster.events() if e.what == "deleting" and e.pod in names]
+        return {"before": before, "after": after, "order": order, "stored": stored(cluster)}
+
+
+@scenario
 def two_at_once(folder: Path) -> Any:
     with running(folder / "a") as one, running(folder / "b") as other:
         put(one, ["only-here"])

@@ -219,6 +219,13 @@ def test_a_full_disk_has_no_byte_left_and_costs_none_here(folder: Path) -> None:
     assert facts["sparse"] is True
 
 
+def test_a_changed_configuration_needs_a_rolling_restart(folder: Path) -> None:
+    facts = scenario("changed_config", folder)
+    assert (facts["before"], facts["after"]) == ([1 << 20] * 3, [2 << 20] * 3)
+    assert facts["order"] == [f"nats-platform-{n}" for n in (2, 1, 0)]
+    assert facts["stored"] == 1
+
+
 def test_two_clusters_in_one_process_know_nothing_of_each_other(folder: Path) -> None:
     facts = scenario("two_at_once", folder)
     assert (facts["one"], facts["other"]) == (1, 0)

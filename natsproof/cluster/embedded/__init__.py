@@ -11,7 +11,8 @@ import shutil
 from pathlib import Path
 
 from natsproof.cluster.binaries import Binaries, for_image
-from natsproof.cluster.embedded.cluster import EmbeddedCluster, NamespacedCluster, RootCluster
+from natsproof.cluster.embedded.capable import NamespacedCluster, RootCluster
+from natsproof.cluster.embedded.cluster import EmbeddedCluster
 from natsproof.cluster.embedded.stores import LOOP_TOOLS, TOOL_PATH
 from natsproof.cluster.embedded.universe import Isolation, Universe, enter_universe, foreseen, universe
 from natsproof.contract.model import Contract

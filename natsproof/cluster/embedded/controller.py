@@ -226,6 +226,10 @@ class ControlPlane:
                 del self.pods[name]
         await self._create_all(replicas)
 
+    def refresh_volumes(self) -> None:
+        for pod in self.pods.values():
+            pod.refresh_volumes()
+
     async def all_ready(self) -> None:
         def settled() -> bool:
             job_over = self.job is None or self.job.done

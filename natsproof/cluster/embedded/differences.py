@@ -18,6 +18,7 @@ def differences(contract: Contract, binaries: Binaries, isolation: Isolation, vo
         found.append(f"{claims[0].place}: volumes are folders of this machine; their size is not enforced")
     for kind in ("NetworkPolicy", "PriorityClass"):
         found += [f"{thing.place}: {kind} {thing.name} is not enforced" for thing in contract.of_kind(kind)]
+    found.append(f"{contract.statefulset.place}: a pod that is made anew keeps the address of the old one")
     if contract.budgets:
         found.append(f"{contract.budgets[0].place}: nothing is evicted here; no budget is asked")
     if isolation is Isolation.LOOPBACK:
