@@ -274,6 +274,10 @@ def test_in_an_expendable_namespace_only_the_platform_is_touched(
         guest.kill("nats-platform-1")
         guest.start("nats-platform-1")
         guest.wait_ready(120)
+        asyncio.run(put(cluster, "theirs", b"x"))
+        asyncio.run(put(cluster, "t1234.w0.a", b"x"))
+        asyncio.run(put(cluster, "t1234.w1.b", b"x"))
+        assert guest.remove_keys(["message_state"], "t1234") == 2, "theirs stays"
         with pytest.raises(UsageError, match="natsproof refuses"):
             guest.api.delete("ConfigMap", "nats-platform-config", guest.namespace)
         with pytest.raises(UsageError, match="natsproof refuses"):

@@ -179,6 +179,19 @@ class NodeLosable(Protocol):
     def restore_node(self, server: str) -> None: ...
 
 
+@runtime_checkable
+class Borrowed(Protocol):
+    """A platform that belongs to somebody else: ask before writing to it, and tidy up after."""
+
+    def require_load_allowed(self) -> None:
+        """Raises NotAvailableHere unless its owner has allowed load."""
+        ...
+
+    def remove_keys(self, buckets: Sequence[str], prefix: str) -> int:
+        """Remove the keys `prefix.*` of these buckets; how many messages went."""
+        ...
+
+
 #: Capability names as they stand in certificates and in `needs` of faults.
 CAPABILITIES: dict[str, type] = {
     "Killable": Killable,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from natsproof.clock import Deadline
-from natsproof.cluster import CAPABILITIES, Cluster
+from natsproof.cluster import CAPABILITIES, Borrowed, Cluster
 from natsproof.contract.model import Contract
 from natsproof.errors import ClusterError, NotAvailableHere, UsageError
 from natsproof.faults import Fault
@@ -120,6 +120,9 @@ def run(trial: Trial, cluster: Cluster, *, seed: int, path: Path) -> History:
             f"trial {trial.name}: cluster {cluster.kind} is not {', '.join(missing)}; "
             "choose another with --cluster"
         )
+    borrowed = cluster if isinstance(cluster, Borrowed) else None
+    if borrowed is not None:
+        borrowed.require_load_allowed()
     prefix = f"t{secrets.token_hex(4)}"
     with Recorder(path, _meta(trial, cluster, seed, prefix)) as recorder:
         bucket = trial.buckets[0] if trial.buckets else ""
@@ -128,6 +131,8 @@ def run(trial: Trial, cluster: Cluster, *, seed: int, path: Path) -> History:
             asyncio.run(_Run(trial, cluster, recorder, schedule, prefix, seed).all())
         finally:
             schedule.heal_all()
+            if borrowed is not None:
+                borrowed.remove_keys(trial.buckets, prefix)
     return read(path)
 
 

@@ -48,8 +48,11 @@ def open_cluster(
     from natsproof.cluster.kubernetes.kind import KindCluster
     from natsproof.cluster.kubernetes.machine import attach
     from natsproof.cluster.kubernetes.pool import POOL
+    from natsproof.cluster.kubernetes.preflight import docker_answers
 
     archives = [*([Path(images)] if images else []), *_paths(ARCHIVES)]
+    if not (docker := docker_answers()).ok:
+        raise NotAvailableHere(f"--cluster kind: {docker}")
     kept = os.environ.get(ATTACH)
     return KindCluster(
         contract,

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import nats
+import nats.errors
+import nats.js.errors
 
 from natsproof.cluster.kubernetes import network
 from natsproof.cluster.kubernetes.api import Api
 from natsproof.cluster.kubernetes.guard import OPT_IN_LABEL, NamespaceGuard, is_expendable
 from natsproof.cluster.kubernetes.platform import Platform
 from natsproof.contract.model import Contract
-from natsproof.errors import NotAvailableHere
+from natsproof.errors import ClusterError, NotAvailableHere, UsageError
 
 #: What deleting pods, evictions and policies give; the rest takes a hand on the nodes.
 HARMING = frozenset({"Killable", "Stoppable", "Partitionable", "Evictable", "Scalable"})
@@ -79,6 +85,12 @@ class KubernetesCluster(Platform):
                 f"run. Its owner can allow more: kubectl label namespace {self.namespace} {OPT_IN_LABEL}=true"
             )
 
+    def remove_keys(self, buckets: Sequence[str], prefix: str) -> int:
+        """Purge what a trial wrote: the subjects below `prefix` of these buckets, and nothing else."""
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", prefix):
+            raise UsageError(f"{prefix!r} is no key prefix: expected one word")
+        return asyncio.run(_purge([server.client_url for server in self.servers], buckets, prefix))
+
     def describe(self) -> Mapping[str, Any]:
         described = dict(super().describe())
         if self._api is not None:
@@ -87,3 +99,22 @@ class KubernetesCluster(Platform):
                 f"{call.method} {call.path}" for call in self.api.calls if not call.reads
             ]
         return described
+
+
+async def _purge(urls: list[str], buckets: Sequence[str], prefix: str) -> int:
+    """Purges by subject filter; returns the number of messages that went."""
+    try:
+        connection = await nats.connect(urls, connect_timeout=5, max_reconnect_attempts=5)
+    except (nats.errors.Error, OSError) as problem:
+        raise ClusterError(f"keys {prefix}.* stay behind: no server answers ({problem})") from None
+    try:
+        jetstream = connection.jetstream(timeout=20)
+        before = {b: (await jetstream.stream_info(f"KV_{b}")).state.messages for b in buckets}
+        for bucket in buckets:
+            await jetstream.purge_stream(f"KV_{bucket}", subject=f"$KV.{bucket}.{prefix}.>")
+        after = {b: (await jetstream.stream_info(f"KV_{b}")).state.messages for b in buckets}
+        return sum(before.values()) - sum(after.values())
+    except (nats.errors.Error, nats.js.errors.Error) as problem:
+        raise ClusterError(f"keys {prefix}.* may stay behind in {', '.join(buckets)}: {problem}") from None
+    finally:
+        await connection.close()
