@@ -209,7 +209,13 @@ class Certification:
         certify = item.stash.get(CERTIFY, None)
         verdict, trouble = _outcome(certify, error)
         claim = self._claim(item, certify, verdict, trouble, took_s)
-        self.folder.add_claim(claim)
+        try:
+            self.folder.add_claim(claim)
+        except OSError as problem:  # a verdict that cannot be kept is none
+            self.interrupted_by = f"{self.folder.path}: {problem.strerror or problem}"
+            item.session.shouldstop = f"nothing can be written to {self.interrupted_by}"
+            report.outcome, report.longrepr = "failed", item.session.shouldstop
+            return
         report.outcome = "passed" if verdict.status is Status.HOLDS else "failed"
         report.user_properties.append((PROPERTY, verdict.status.value))
         if verdict.status is Status.HOLDS:

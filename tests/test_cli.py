@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from natsproof.cli import main
 from natsproof.report.build import build
@@ -14,6 +18,7 @@ from natsproof.report.record import COMPLETE, Claim
 from natsproof.report.run_folder import RunFolder, create
 from natsproof.report.trend import as_page, flips, nights, series
 from natsproof.verdict import Status
+from tests.sessions import HOLDS, environment, lay_out
 
 MANIFESTS = Path(__file__).parent.parent / "manifests"
 
@@ -151,6 +156,45 @@ def test_trend_follows_each_claim_over_the_runs_that_judged_it(reports: Path) ->
 def test_trend_of_nothing_exits_4(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["trend", str(tmp_path)]) == 4
     assert "no run here; pytest suites/ leaves one" in capsys.readouterr().err
+
+
+# -- doctor, and what runs lint for others
+
+
+def test_doctor_says_claim_by_claim_what_can_be_decided(tmp_path: Path) -> None:
+    lay_out(tmp_path, HOLDS + HOLDS.replace("def ", "@pytest.mark.needs('PowerCuttable')\ndef test_power_"))
+    done = subprocess.run(
+        [sys.executable, "-m", "natsproof.cli", "doctor", "--cluster", "none", "--manifests", str(MANIFESTS)],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 6, done.stderr
+    lines = done.stdout.splitlines()
+    assert "can    suites/test_it.py::test_nothing_is_lost" in lines
+    reason = "the none cluster here is not PowerCuttable"
+    assert f"cannot suites/test_it.py::test_power_test_nothing_is_lost: {reason}" in lines
+    assert not (tmp_path / "reports").exists()
+
+
+def test_the_pre_commit_hook_runs_a_command_that_exists(capsys: pytest.CaptureFixture[str]) -> None:
+    (hook,) = yaml.safe_load((MANIFESTS.parent / ".pre-commit-hooks.yaml").read_text())
+    name, *words = [*hook["entry"].split(), *hook["args"]]
+    assert name == "natsproof"
+    assert main([*words[:-1], str(MANIFESTS)]) == 0
+    assert not hook["pass_filenames"]
+
+
+def test_the_action_runs_a_command_that_exists(tmp_path: Path) -> None:
+    action = yaml.safe_load((MANIFESTS.parent / "action.yml").read_text())
+    command = action["runs"]["steps"][-1]["run"]
+    words = shlex.split(command.replace("$MANIFESTS", str(MANIFESTS)).replace("$SARIF", str(tmp_path / "s")))
+    assert words[0] == "$RUNNER_TEMP/natsproof/bin/natsproof"
+    assert main(words[1:]) == 0
+    assert (tmp_path / "s").is_file()
 
 
 # -- the parser

@@ -214,6 +214,12 @@ def test_a_wrong_option_exits_4_and_names_the_valid_ones(
     assert not (tmp_path / "reports").exists()
 
 
+def test_one_kind_cluster_is_not_shared_by_workers(session: Session) -> None:
+    done = session(HOLDS, "--cluster", "kind", "-n", "2", usual=USUAL[:1])
+    assert done.returncode == 4
+    assert "--cluster kind is one cluster: run without -n" in done.stderr
+
+
 def test_manifests_that_cannot_be_read_exit_4_and_nothing_is_started(
     session: Session, tmp_path: Path
 ) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from natsproof.report.verify import verify
-from tests.sessions import ROOT, certificate, run_session
+from tests.sessions import HOLDS, ROOT, USUAL, certificate, environment, lay_out, run_session
 
 TRIAL = '''
 from natsproof.checkers.durability import no_acknowledged_put_is_lost
@@ -86,6 +87,37 @@ def test_a_history_that_was_never_recorded_is_unknown(
     done = run_session(tmp_path, other, "--rejudge", str(run[0] / "reports" / "latest"), usual=())
     assert done.returncode == 6
     assert "has no history of trial storm-" in done.stdout
+
+
+@pytest.mark.root
+def test_a_full_disk_ends_the_run_and_what_was_judged_stays_readable(tmp_path: Path) -> None:
+    (tmp_path / "reports").mkdir()
+    fills = (
+        HOLDS
+        + """
+def test_it_fills_the_disk(certify):
+    '''It fills.'''
+    try:
+        (certify.folder("big") / "file").write_bytes(bytes(10_000_000))
+    except OSError:
+        certify.that(history(), all_is_well, more_than_a_page="x" * 20_000)
+"""
+        + HOLDS.replace("nothing_is_lost", "later")
+    )
+    lay_out(tmp_path, fills)
+    words = " ".join([sys.executable, "-m", "pytest", "suites", *USUAL])
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c",
+         f"mount -t tmpfs -o size=512k tmpfs reports && {words}; code=$?; "
+         "cat reports/latest/claims/*; exit $code"],
+        cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "No space left on device" in done.stdout
+    assert "natsproof: INTERRUPTED" in done.stdout
+    assert "UNKNOWN test_later: never judged (interrupted)" in done.stdout.splitlines()
+    assert '"nodeid": "suites/test_it.py::test_nothing_is_lost"' in done.stdout
+    assert "INTERNALERROR" not in done.stdout
 
 
 def test_a_platform_that_cannot_start_exits_3_and_is_tried_twice(tmp_path: Path) -> None:
