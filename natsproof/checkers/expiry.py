@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from natsproof.checkers import Checker
 from natsproof.checkers.exhibits import MOST, count, exhibit
 from natsproof.checkers.segments import pack, running_max
+from natsproof.checkers.windows import due_after_faults
 from natsproof.checkers.writes import WriteLog, created_ns, ttl_ns_by_key, write_log
 from natsproof.history import ABSENT, NEVER_NS, NONE, History, Kind, Outcome
 from natsproof.verdict import Exhibit, Verdict, broken, holds, unknown
@@ -41,7 +43,9 @@ class _Lifetimes:
         return cls(log, first, last, ttl_ns_by_key(history)[log.key], log.kind <= Kind.UPDATE)
 
 
-def values_expire_on_time(late_s: float, *, early_s: float = 0.0, clock_error_s: float = 0.05) -> Checker:
+def values_expire_on_time(
+    late_s: float, *, early_s: float = 0.0, clock_error_s: float = 0.05, after_faults: bool = False
+) -> Checker:
     """In buckets with a TTL no value is gone before `ttl_s - early_s` and none is there after
     `ttl_s + late_s`, counted from the server's own timestamp of its last write.
 
@@ -49,6 +53,7 @@ def values_expire_on_time(late_s: float, *, early_s: float = 0.0, clock_error_s:
     the write's call (for "early") and return (for "late") bound the moment. Seen through the leader, in
     direct gets and in each replica's own store; watchers must hear of an expiry within the same bounds,
     where the bucket tells them. Keys deleted by clients, or perhaps deleted, say nothing about early.
+    With `after_faults`, `late_s` counts from the healing of a fault that was on when a value was due.
     UNKNOWN unless some value was seen both alive and, when its time was over, gone.
     """
 
@@ -57,8 +62,8 @@ def values_expire_on_time(late_s: float, *, early_s: float = 0.0, clock_error_s:
         if not (lives.ttl_ns > 0).any():
             return unknown('no key with a TTL was written (meta["buckets"][bucket]["ttl_s"])')
         early = list(_early(history, lives, int(early_s * 1e9)))
-        late = list(_late(history, lives, int(late_s * 1e9)))
-        events = list(_events(history, lives, int(early_s * 1e9), int(late_s * 1e9)))
+        late = list(_late(history, lives, int(late_s * 1e9), after_faults))
+        events = list(_events(history, lives, int(early_s * 1e9), int(late_s * 1e9), after_faults))
         evidence = _evidence(history, lives, early, late, events, int(late_s * 1e9))
         wrong = [*early, *late, *events]
         if wrong:
@@ -138,21 +143,33 @@ def _early(history: History, lives: _Lifetimes, early_ns: int) -> Iterator[Findi
             yield "gone before its time:", (int(log.row[last[i]]), int(rows[i]))
 
 
-def _late(history: History, lives: _Lifetimes, late_ns: int) -> Iterator[Finding]:
+def _late(history: History, lives: _Lifetimes, late_ns: int, after_faults: bool) -> Iterator[Finding]:
     """A value shown after its latest time."""
     ops, log = history.operations, lives.log
     shown = (log.seen_write >= 0) & np.isin(ops.kind[log.seen], [int(k) for k in PRESENT_READS])
     rows, write = log.seen[shown], log.seen_write[shown]
-    bounded = (lives.ttl_ns[write] > 0) & (lives.last[write] < NEVER_NS)
-    due = np.where(bounded, lives.last[write], 0) + lives.ttl_ns[write] + late_ns
-    for i in np.flatnonzero(bounded & (ops.call_ns[rows] > due)).tolist():
+    due = _latest(history, lives, write, late_ns, after_faults)
+    for i in np.flatnonzero(ops.call_ns[rows] > due).tolist():
         server = int(ops.server[rows[i]])
         names = list(history.meta.get("servers", []))
         where = f" on {names[server]}" if 0 <= server < len(names) else ""
         yield f"still there{where} after its time:", (int(log.row[write[i]]), int(rows[i]))
 
 
-def _events(history: History, lives: _Lifetimes, early_ns: int, late_ns: int) -> Iterator[Finding]:
+def _latest(
+    history: History, lives: _Lifetimes, write: NDArray[Any], late_ns: int, after_faults: bool
+) -> Int:
+    """The last moment at which each write's value may be there; NEVER_NS where nothing bounds it."""
+    bounded = (lives.ttl_ns[write] > 0) & (lives.last[write] < NEVER_NS)
+    due = np.where(bounded, np.where(bounded, lives.last[write], 0) + lives.ttl_ns[write], NEVER_NS)
+    if after_faults:
+        return due_after_faults(history, due, late_ns)
+    return np.where(bounded, np.where(bounded, due, 0) + late_ns, NEVER_NS)
+
+
+def _events(
+    history: History, lives: _Lifetimes, early_ns: int, late_ns: int, after_faults: bool
+) -> Iterator[Finding]:
     """Expiry events: about a value that was written, neither early nor late."""
     ops, log = history.operations, lives.log
     rows = np.flatnonzero((ops.kind == Kind.WATCH_EXPIRED) & (ops.revision >= 0))
@@ -176,9 +193,8 @@ def _events(history: History, lives: _Lifetimes, early_ns: int, late_ns: int) ->
     # Late is judged on the server's own time of the marker: delivery may have waited for a resume.
     offset = int(history.meta.get("began_ns", 0)) - int(history.meta.get("began_wall_ns", 0))
     stamp = np.where(ops.created_ns[rows] > 0, ops.created_ns[rows] + offset, NONE)
-    bounded = (lives.ttl_ns[own] > 0) & (lives.last[own] < NEVER_NS) & (stamp >= 0)
-    latest = np.where(bounded, lives.last[own], 0) + lives.ttl_ns[own] + late_ns
-    for i in np.flatnonzero(bounded & (stamp > latest)).tolist():
+    latest = _latest(history, lives, own, late_ns, after_faults)
+    for i in np.flatnonzero((stamp >= 0) & (stamp > latest)).tolist():
         yield "told to have expired long after its time:", (int(log.row[own[i]]), int(rows[i]))
 
 
@@ -196,6 +212,7 @@ def _evidence(
     known = last != NONE
     last = np.where(known, last, 0)
     gone = known & lives.is_put[last] & (lives.ttl_ns[last] > 0)
+    gone &= ops.return_ns[rows] >= lives.first[last] + lives.ttl_ns[last]
     expired = len(np.unique(ops.key[rows[gone]]))
     # How much of its life the value that was seen longest had behind it: closeness of the evidence.
     shown = (log.seen_write >= 0) & (lives.ttl_ns[log.seen_write] > 0)

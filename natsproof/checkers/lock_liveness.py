@@ -11,6 +11,7 @@ from natsproof.checkers import Checker
 from natsproof.checkers.exhibits import MOST, count, exhibit
 from natsproof.checkers.locks import Chains
 from natsproof.checkers.segments import first_at_least, pack, running_max
+from natsproof.checkers.windows import due_after_faults
 from natsproof.checkers.writes import created_ns, rows_of, ttl_ns_by_key
 from natsproof.history import NEVER_NS, NONE, History, Kind, Outcome
 from natsproof.verdict import Exhibit, Verdict, broken, holds, unknown
@@ -34,19 +35,20 @@ class _Lives:
     of: Int
 
 
-def a_free_lock_can_be_taken(late_s: float) -> Checker:
+def a_free_lock_can_be_taken(late_s: float, *, after_faults: bool = False) -> Checker:
     """L4 and L7: a create is refused as a conflict only if a value may have existed meanwhile.
 
     A value may exist from the call of its write until the next write of the key has returned, and no
     longer than the TTL plus `late_s` after its write has returned (after its server time, where that is
     known). An error 10164 is also explained by any other write of the key in flight at the same time.
+    With `after_faults`, `late_s` counts from the healing of a fault that was on when the lock was due.
     UNKNOWN if no acquisition succeeded after an expiry, a delete or a purge.
     """
 
     def checker(history: History) -> Verdict:
         chains = Chains.of(history, 0.05)
         rows = _conflicts(history)
-        bad = rows[~_explained(history, chains, rows, late_s)] if len(rows) else rows
+        bad = rows[~_explained(history, chains, rows, late_s, after_faults)] if len(rows) else rows
         takes = np.flatnonzero(chains.takes)
         before = chains.kind[takes - 1]
         evidence = {
@@ -72,9 +74,10 @@ def a_free_lock_can_be_taken(late_s: float) -> Checker:
     return checker
 
 
-def no_lock_outlives_its_ttl(late_s: float) -> Checker:
+def no_lock_outlives_its_ttl(late_s: float, *, after_faults: bool = False) -> Checker:
     """L4: no read through the leader shows a lock later than its TTL plus `late_s` after its last write.
 
+    `after_faults` as in a_free_lock_can_be_taken.
     UNKNOWN if no lock was left to expire: a read or a create after the TTL is the evidence.
     """
 
@@ -83,7 +86,7 @@ def no_lock_outlives_its_ttl(late_s: float) -> Checker:
         ops, log = history.operations, chains.log
         own = (log.seen_write >= 0) & np.isin(ops.kind[log.seen], (Kind.GET, Kind.FINAL_GET))
         reads, write = log.seen[own], log.seen_write[own]
-        due = _due(history, chains, late_s)[write]
+        due = _due(history, chains, late_s, after_faults)[write]
         bad = reads[ops.call_ns[reads] > due]
         bad_write = write[ops.call_ns[reads] > due]
         absent = rows_of(
@@ -108,14 +111,17 @@ def no_lock_outlives_its_ttl(late_s: float) -> Checker:
     return checker
 
 
-def _due(history: History, chains: Chains, late_s: float) -> Int:
+def _due(history: History, chains: Chains, late_s: float, after_faults: bool) -> Int:
     """The latest moment at which each write's value may exist for want of renewal; NEVER_NS if no TTL."""
     log = chains.log
     ttl_ns = ttl_ns_by_key(history)[log.key]
     stamp = created_ns(history, log)
     last = np.where(stamp >= 0, np.minimum(stamp + 50_000_000, log.return_ns), log.return_ns)
     bounded = (ttl_ns > 0) & (last < NEVER_NS)
-    return np.where(bounded, np.where(bounded, last, 0) + ttl_ns + int(late_s * 1e9), NEVER_NS)
+    due = np.where(bounded, np.where(bounded, last, 0) + ttl_ns, NEVER_NS)
+    if after_faults:
+        return due_after_faults(history, due, int(late_s * 1e9))
+    return np.where(bounded, np.where(bounded, due, 0) + int(late_s * 1e9), NEVER_NS)
 
 
 def _conflicts(history: History) -> NDArray[np.int32]:
@@ -126,9 +132,9 @@ def _conflicts(history: History) -> NDArray[np.int32]:
     return rows_of(wants_none & (ops.outcome == Outcome.FAILED) & np.isin(ops.error, codes))
 
 
-def _lives(history: History, chains: Chains, late_s: float) -> _Lives:
+def _lives(history: History, chains: Chains, late_s: float, after_faults: bool) -> _Lives:
     line, log = chains.line, chains.log
-    due = _due(history, chains, late_s)
+    due = _due(history, chains, late_s, after_faults)
     own = np.flatnonzero((line.write >= 0) & (chains.kind < Kind.DELETE))
     following = np.full(len(line.write), NEVER_NS, dtype=np.int64)
     last = np.append(line.starts[1:], len(line.write)) - 1
@@ -148,9 +154,11 @@ def _lives(history: History, chains: Chains, late_s: float) -> _Lives:
     return _Lives(begin[order], end[order], starts, key[starts].astype(np.int64), position[order])
 
 
-def _explained(history: History, chains: Chains, rows: NDArray[np.int32], late_s: float) -> NDArray[np.bool_]:
+def _explained(
+    history: History, chains: Chains, rows: NDArray[np.int32], late_s: float, after_faults: bool
+) -> NDArray[np.bool_]:
     ops = history.operations
-    lives = _lives(history, chains, late_s)
+    lives = _lives(history, chains, late_s, after_faults)
     out = np.zeros(len(rows), dtype=np.bool_)
     if len(lives.begin):
         longest = running_max(lives.end, lives.group_starts)

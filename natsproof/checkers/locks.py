@@ -18,7 +18,7 @@ from natsproof.checkers.line import Line, line_of, times
 from natsproof.checkers.segments import running_max, shifted
 from natsproof.checkers.writes import WriteLog, created_ns, ttl_ns_by_key, write_log
 from natsproof.history import NEVER_NS, NONE, History, Kind, Outcome
-from natsproof.verdict import Verdict, broken, combine, holds, unknown
+from natsproof.verdict import Status, Verdict, broken, combine, holds, unknown
 
 READS = (Kind.GET, Kind.FINAL_GET)
 Int = NDArray[np.int64]
@@ -38,10 +38,10 @@ class Chains:
     created: Int  # the server's time relative to the line's start, NONE if not told
 
     @classmethod
-    def of(cls, history: History, early_s: float) -> Chains:
+    def of(cls, history: History, early_s: float, reads: tuple[Kind, ...] = READS) -> Chains:
         log = write_log(history)
         start_ns, horizon = times(history)
-        line = line_of(history, log, READS, start_ns, horizon, int(early_s * 1e9))
+        line = line_of(history, log, reads, start_ns, horizon, int(early_s * 1e9))
         own = line.write >= 0
         kind = np.where(own, log.kind[line.write], -1).astype(np.int64)
         expected = np.where(own, log.expected[line.write], NONE)
@@ -148,13 +148,21 @@ def renewals_stay_on_their_own_chain(history: History) -> Verdict:
     return holds(f"all {count(len(renewals), 'renewal')} on the own chain", **evidence)
 
 
-def no_lock_expires_early(history: History, *, early_s: float = 0.05) -> Verdict:
+def no_lock_expires_early(
+    history: History, *, early_s: float = 0.05, reads: tuple[Kind, ...] = READS
+) -> Verdict:
     """L3: a lock is neither taken nor found absent before its TTL has passed since its last renewal,
-    unless it was released."""
-    chains = Chains.of(history, early_s)
-    absence = Absence.of(history, chains.log, chains.line, READS)
+    unless it was released.
+
+    `reads` are the kinds whose "absent" counts. A leader that is deposed and does not know it answers
+    reads from before; lock clients decide by creates only, and so does this with `reads=()`.
+    """
+    chains = Chains.of(history, early_s, reads)
+    absence = Absence.of(history, chains.log, chains.line, reads)
     bad_creates, bad_reads, undecided = absence.judge()
-    groups = np.union1d(chains.line.group[bad_creates], absence.group[bad_reads])
+    groups = np.union1d(
+        chains.line.group[bad_creates], np.append(absence.group[bad_reads], absence.group[undecided])
+    )
     answers = {
         int(g): explained_by_unknown_deletes(history, chains.log, chains.line, absence, int(g))
         for g in groups.tolist()
@@ -172,7 +180,7 @@ def no_lock_expires_early(history: History, *, early_s: float = 0.05) -> Verdict
             for c in early_creates[:MOST]
         ] + [absence.show(history, chains.log, r) for r in early_reads[:MOST]]
         return broken(f"a lock was gone early ({count(int(evidence['early']), 'time')})", shown, **evidence)
-    if len(undecided) or any(answer is None for answer in answers.values()):
+    if any(answer is None for answer in answers.values()):
         return unknown("an absence that only a release of unknown outcome may explain", (), **evidence)
     if not len(absence.creates):
         return unknown("no lock was taken", (), **evidence)
@@ -253,9 +261,12 @@ def tokens_rise(history: History) -> Verdict:
     return holds(f"{count(len(own), 'token')} rise with time", **evidence)
 
 
-def locks_are_safe(history: History, *, early_s: float = 0.05) -> Verdict:
+def locks_are_safe(history: History, *, early_s: float = 0.05, reads: tuple[Kind, ...] = READS) -> Verdict:
     """L1, L2, L3, L5 and L6 together. L2 and L5 may lack evidence without making this UNKNOWN."""
-    must = [one_holder_at_a_time(history, early_s=early_s), no_lock_expires_early(history, early_s=early_s)]
-    must.append(tokens_rise(history))
+    must = [
+        one_holder_at_a_time(history, early_s=early_s),
+        no_lock_expires_early(history, early_s=early_s, reads=reads),
+        tokens_rise(history),
+    ]
     may = [renewals_stay_on_their_own_chain(history), stale_holders_are_refused(history)]
-    return combine([*must, *(v for v in may if v.status.name != "UNKNOWN")])
+    return combine([*must, *(v for v in may if v.status is not Status.UNKNOWN)])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from natsproof.history import History, Injection, Kind, Outcome
+from natsproof.history import NEVER_NS, History, Injection, Kind, Outcome
 
 Mask = NDArray[np.bool_]
 
@@ -70,3 +70,16 @@ def acknowledged(history: History) -> Mask:
     ops = history.operations
     mask: Mask = (ops.kind <= Kind.PURGE) & (ops.outcome == Outcome.OK)
     return mask
+
+
+def due_after_faults(history: History, due_ns: NDArray[np.int64], late_ns: int) -> NDArray[np.int64]:
+    """Moments `late_ns` after something was due; where a fault was on in that time, after its healing.
+
+    While a fault is on a deadline may not be met (a paused leader expires nothing); `late_ns` then
+    counts from the end of the fault, and of the next one that begins before that bound.
+    """
+    bound = np.where(due_ns < NEVER_NS, np.minimum(due_ns, NEVER_NS - late_ns - 1) + late_ns, NEVER_NS)
+    for window in windows(history):
+        hit = (bound >= window.began_ns) & (due_ns <= window.healed_ns) & (bound < NEVER_NS)
+        bound[hit] = np.maximum(bound[hit], window.healed_ns + late_ns)
+    return bound
