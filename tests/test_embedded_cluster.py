@@ -70,7 +70,7 @@ def closed_ancestor(path: Path) -> str:
 
 def command(name: str, folder: Path, *, as_user: bool) -> tuple[list[str], dict[str, str]]:
     work = folder / "work"
-    run = [sys.executable, "-m", "tests.embedded_scenarios", name, str(work)]
+    run = [sys.executable, "-W", "error", "-m", "tests.embedded_scenarios", name, str(work)]
     env = {**os.environ, **programs(folder), "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     if not (as_user and IS_ROOT):
         return run, env
@@ -95,6 +95,7 @@ def scenario(name: str, folder: Path, *, as_user: bool = False, **extra: str) ->
         run, env={**env, **extra}, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False
     )
     assert done.returncode == 0, done.stderr[-6000:]
+    assert "Warning" not in done.stderr, done.stderr[-6000:]
     return json.loads(done.stdout.splitlines()[-1])
 
 

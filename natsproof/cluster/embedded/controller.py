@@ -46,6 +46,7 @@ class ControlPlane:
         self._tasks: set[asyncio.Task[None]] = set()
         self.failure: BaseException | None = None
         self._gate = StartGate(0)
+        self._dns: asyncio.DatagramTransport | None = None
 
     @property
     def contract(self) -> Contract:
@@ -94,7 +95,8 @@ class ControlPlane:
             return dns.DnsServer(self.lookup)
 
         if nameserver := self.node.runtime.nameserver:
-            await self._loop.create_datagram_endpoint(protocol, local_addr=(nameserver, 53))
+            endpoint = self._loop.create_datagram_endpoint(protocol, local_addr=(nameserver, 53))
+            self._dns, _ = await endpoint
         self._spawn(self._create_all(self.replicas))
         if self.contract.job:
             self.job = JobRun(self.node, self.contract.job, self._job_pod)
@@ -112,6 +114,10 @@ class ControlPlane:
         await asyncio.gather(*(pod.delete(grace_s=0) for pod in pods))
         await self._loop.shutdown_default_executor()
         self._gate.close()
+        if self._dns:
+            self._dns.close()
+        for _ in range(3):  # closed transports let go of their sockets one turn of the loop later
+            await asyncio.sleep(0)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
