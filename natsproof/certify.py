@@ -183,7 +183,10 @@ class Certify:
             at = "" if exhibit.at_s is None else f" (at {exhibit.at_s:.3f} s)"
             where = f"{exhibit.place}: " if exhibit.place else ""
             lines.append(f"  {where}{exhibit.text}{at}")
-            lines += [f"    {operation['text']}" for operation in exhibit.operations[:4]]
+            said = [
+                operation["text"] for operation in exhibit.operations if operation["text"] not in exhibit.text
+            ]
+            lines += [f"    {text}" for text in said[:4]]
         if len(verdict.exhibits) > 6:
             lines.append(f"  ... and {len(verdict.exhibits) - 6} more exhibits in the report")
         counts = {**verdict.evidence, **self.measures}

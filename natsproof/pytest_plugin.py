@@ -165,6 +165,10 @@ def prepare_host(
         return refuse, {"isolation": "none"}
     try:
         binaries, facts = _resolve(options, contract)
+        if options.cluster == "embedded" and not enter:
+            from natsproof.cluster.embedded.universe import foreseen
+
+            facts["isolation"] = foreseen().value  # each worker enters one of its own
         if options.cluster == "embedded" and enter:
             from natsproof.cluster.embedded import enter_universe
 
