@@ -156,11 +156,14 @@ def test_a_partitioned_leader_is_replaced_and_heals(cluster: KindCluster) -> Non
 
 
 def test_clients_are_cut_off_without_a_closed_connection(cluster: KindCluster) -> None:
-    server = cluster.servers[0]
+    server, other = cluster.servers[:2]
     cluster.partition(["clients"], [server.name])
+    cluster.partition([server.name], [other.name])
     try:
-        assert knock(server.client_url) == "silent"
+        assert knock(server.client_url) == "silent", "a second partition adds to the first"
         assert cluster.monitor(server.name, "/varz")
+        node = cluster.node_of(other.name)
+        assert "DROP" in cluster.machine.run_on(node, "iptables", "-S", "NATSPROOF")
     finally:
         cluster.heal()
     assert knock(server.client_url) == "answers"

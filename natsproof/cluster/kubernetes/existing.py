@@ -14,6 +14,7 @@ import nats.js.errors
 
 from natsproof.cluster.kubernetes import network
 from natsproof.cluster.kubernetes.api import Api
+from natsproof.cluster.kubernetes.chaos import ChaosMesh
 from natsproof.cluster.kubernetes.guard import OPT_IN_LABEL, NamespaceGuard, is_expendable
 from natsproof.cluster.kubernetes.platform import Platform
 from natsproof.contract.model import Contract
@@ -59,7 +60,9 @@ class KubernetesCluster(Platform):
     def up(self) -> None:
         super().up()
         if self.guard.armed:
-            network.remove_policies(self.api, self.namespace)  # of a run that was killed
+            # of a run that was killed
+            network.remove_policies(self.api, self.namespace)
+            ChaosMesh(self.api, self.namespace).sweep()
 
     def down(self) -> None:
         """Heal what is cut and let go. The platform stays as it is."""

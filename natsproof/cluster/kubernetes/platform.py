@@ -321,8 +321,12 @@ class Platform:
         )
 
     def partition(self, *groups: Sequence[str]) -> None:
-        """Servers of different groups cannot exchange packets; "clients" names this process."""
-        self._partition().set(network.cuts_between(groups), self.addresses())
+        """Servers of different groups cannot exchange packets; "clients" names this process.
+
+        Adds to the cuts in force; `heal` takes all away.
+        """
+        now = self._partition()
+        now.set(now.cuts | network.cuts_between(groups), self.addresses())
 
     def cut(self, source: str, target: str) -> None:
         """Packets from `source` do not arrive at `target`; the other direction stays."""
