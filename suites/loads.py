@@ -1,7 +1,7 @@
 """The loaded trials that several claims judge: real Locust with the platform's mix.
 
 A little more is offered than promised, and reads come on top: the promised rate is one of acknowledged
-writes. Locust needs some seconds to start: that is the warm-up.
+writes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from natsproof.load.workload import LocustLoad
 from natsproof.trial import Trial
 
 ABOVE = 1.1
-WARM_UP_S = 4.0
+WARM_UP_S = 1.5
 #: A server stays away this long, and comes back long before the next is killed.
 DOWN_S = 4.0
 VICTIMS = ("leader", "follower", "random")
@@ -55,7 +55,7 @@ def noisy(promises: Promises, duration_s: float) -> Trial:
     load = LocustLoad(
         rate_hz=2 * offered_hz(promises.rate_floor_hz),
         noisy_bucket="message_state",
-        noise=10.0,
+        noise=5.0,
         objective_s=promises.p99_s or 0.5,
     )
     return Trial("load, one bucket noisy", (load,), duration_s=duration_s, warm_up_s=WARM_UP_S)

@@ -79,7 +79,7 @@ def test_service_returns_within_the_budget_after_each_kill(certify, contract):
 
 
 def test_a_noisy_bucket_does_not_starve_the_locks(certify, contract):
-    """While message_state gets ten times its share, locks are answered as promised."""
+    """While message_state gets five times its share, locks are answered as promised."""
     promises = contract.promises
     history = certify.run(loads.noisy(promises, certify.scaled(quick=10, standard=30, deep=120)))
     certify.that(

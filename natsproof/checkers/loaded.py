@@ -20,7 +20,7 @@ from natsproof.verdict import Exhibit, Status, Verdict, broken, holds, unknown
 
 NS = 1_000_000_000
 #: Below this many acknowledged writes in a window a rate is no statement.
-ENOUGH_WRITES = 200
+ENOUGH_WRITES = 100
 #: Arrivals this late still belong to the second they were meant for, or the next.
 MOST_LAG_S = 1.0
 
@@ -118,6 +118,7 @@ class SustainsRate:
         if offered_hz < self.floor_hz:
             return unknown(
                 f"only {offered_hz:.0f} writes a second were offered, {self.floor_hz:g} are promised",
+                (),
                 **evidence,
             )
         verdict = broken(

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import gevent
+import gevent.os
 import gevent.socket
 import gevent.subprocess
 import numpy as np
@@ -88,6 +89,17 @@ class Bridge:
         )
         self._pump = gevent.spawn(self._pump_samples)
         self._steer()
+        if self._settings.lifeline:
+            gevent.spawn(self._until_orphaned)
+        if self._settings.samples_folder:
+            Path(self._settings.samples_folder, "ready").touch()
+
+    def _until_orphaned(self) -> None:
+        """Quit once the standard input closes: whoever started this process is gone."""
+        gevent.os.make_nonblocking(0)
+        while gevent.os.nb_read(0, 1):
+            pass
+        self._environment.runner.quit()
 
     def _pump_samples(self) -> None:
         while self._generators and any(g.summary is None for g in self._generators):

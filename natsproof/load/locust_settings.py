@@ -34,6 +34,7 @@ class Settings:
     | `NATSPROOF_SAMPLES` | folder for samples | none |
     | `NATSPROOF_FIRST_VALUE` | first number that writes carry | 0 |
     | `NATSPROOF_STAGES` | JSON list of [rate, seconds], in place of a shape | none |
+    | `NATSPROOF_LIFELINE` | end when the standard input closes | no |
     | `NATSPROOF_SHAPE` | steady, steps, spike, soak | none: the web UI decides |
     | `NATSPROOF_RATE_HZ`, `NATSPROOF_PEAK_HZ`, `NATSPROOF_STAGE_S` | of the shape | 200, 3 x rate, 30 |
     """
@@ -56,6 +57,7 @@ class Settings:
     stage_s: float = 30.0
     first_value: int = 0
     given_stages: tuple[Stage, ...] = ()
+    lifeline: bool = False
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -83,6 +85,7 @@ class Settings:
             rate_hz=rate_hz,
             peak_hz=take.number("NATSPROOF_PEAK_HZ", 3 * rate_hz),
             stage_s=take.number("NATSPROOF_STAGE_S", 30.0),
+            lifeline=bool(environ.get("NATSPROOF_LIFELINE")),
             first_value=int(environ.get("NATSPROOF_FIRST_VALUE", "0")),
             given_stages=tuple(
                 Stage(*pair) for pair in orjson.loads(environ.get("NATSPROOF_STAGES") or "[]")

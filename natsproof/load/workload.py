@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -16,11 +17,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import orjson
 
-from natsproof.clock import now_ns
+from natsproof.clock import Deadline, now_ns
 from natsproof.errors import ClusterError, UsageError
 from natsproof.load.absorb import absorb
 from natsproof.load.actions import Actions
@@ -40,6 +42,8 @@ DRAIN_S = 6.0
 #: Between the end of drive and the end of Locust: what is in flight, the summary, the files.
 LOCUST_END_S = 9.0
 STEER_EVERY_S = 0.05
+#: Locust, its generators and their connections on a busy machine.
+READY_WITHIN_S = 60.0
 
 
 def _mix(buckets: tuple[str, ...], noisy_bucket: str, noise: float) -> tuple[Action, ...]:
@@ -139,7 +143,15 @@ class LocustLoad(_Load):
     shape: str = ""
 
     async def prepare(self, scene: Scene) -> None:
-        """Locust starts with drive: give the trial a warm-up of some seconds."""
+        """Start Locust and wait until its generators are connected; from then on it loads the platform."""
+        folder = Path(tempfile.mkdtemp(prefix="natsproof-locust-"))
+        running = _RUNNING[scene] = _Running(folder, await self._start(scene, folder))
+        ready, deadline = folder / "ready", Deadline.within(READY_WITHIN_S)
+        while not await asyncio.to_thread(ready.exists):
+            if running.process.returncode is not None or deadline.passed:
+                words = await running.end(scene)
+                raise ClusterError(f"Locust did not begin: {words[-1] if words else 'it said nothing'}")
+            await asyncio.sleep(0.1)
 
     def environment(self, scene: Scene, folder: Path) -> dict[str, str]:
         """What loadtests/locustfile.py reads; see natsproof.load.locust_settings."""
@@ -154,6 +166,7 @@ class LocustLoad(_Load):
             "NATSPROOF_OBJECTIVE_S": str(self.objective_s),
             "NATSPROOF_PREFIX": scene.prefix,
             "NATSPROOF_FIRST_VALUE": str((scene.index + 1) << 48),
+            "NATSPROOF_LIFELINE": "1",
             "NATSPROOF_RECORD": str(folder),
             "NATSPROOF_SAMPLES": str(folder),
             "NATSPROOF_RATE_PER_USER_HZ": str(self.rate_hz / self.users),
@@ -162,53 +175,67 @@ class LocustLoad(_Load):
         }
 
     async def drive(self, scene: Scene) -> None:
-        with tempfile.TemporaryDirectory(prefix="natsproof-locust-") as name:
-            folder = Path(name)
-            began_ns = now_ns()
-            words = await self._run(scene, folder)
-            samples, refused, operations = await asyncio.to_thread(_gather, scene, folder, words)
-        first_ns = int(samples["intended_ns"].min()) if len(samples) else began_ns
-        data = self.observation(
-            samples,
-            began_ns=first_ns,
-            refused=refused,
-            operations=operations,
-            start_s=(first_ns - began_ns) / 1e9,
+        running = _RUNNING.pop(scene)
+        try:
+            while not scene.over() and running.process.returncode is None:
+                await scene.rest(0.1)
+        finally:
+            words = await running.end(scene, keep_files=True)
+        try:
+            samples, refused, operations = await asyncio.to_thread(_gather, scene, running.folder, words)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, running.folder, ignore_errors=True)
+        began_ns = int(samples["intended_ns"].min()) if len(samples) else now_ns()
+        scene.observe(
+            "load", self.observation(samples, began_ns=began_ns, refused=refused, operations=operations)
         )
-        scene.observe("load", data)
 
-    async def _run(self, scene: Scene, folder: Path) -> Sequence[str]:
-        """Locust until drive is over; the last lines it said."""
+    async def _start(self, scene: Scene, folder: Path) -> asyncio.subprocess.Process:
         shape = [] if self.stages else ["-u", str(self.users), "-r", "100"]
-        process = await asyncio.create_subprocess_exec(
+        return await asyncio.create_subprocess_exec(
             *[sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary"],
             *[*shape, "--loglevel", "WARNING", "--stop-timeout", "0"],
             env=self.environment(scene, folder),
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             cwd=folder,
             process_group=0,
         )
-        assert process.stderr is not None
-        words = asyncio.create_task(process.stderr.read())
-        ended = asyncio.create_task(process.wait())
-        try:
-            while not scene.over() and not ended.done():
-                await scene.rest(0.1)
-            if not ended.done():
-                process.send_signal(signal.SIGTERM)
-            await asyncio.wait_for(asyncio.shield(ended), LOCUST_END_S)
-        except TimeoutError:
-            scene.observe("locust_late", {"within_s": LOCUST_END_S})
-        finally:
-            if not ended.done():
-                os.killpg(process.pid, signal.SIGKILL)
-                await ended
-        return (await words).decode(errors="replace").strip().splitlines()[-20:]
 
     async def finish(self, scene: Scene) -> None:
         """The runner's final reads are all that is needed."""
+
+
+class _Running:
+    """Locust between prepare and the end of drive. Its standard input is its lifeline."""
+
+    def __init__(self, folder: Path, process: asyncio.subprocess.Process) -> None:
+        self.folder, self.process = folder, process
+        assert process.stderr is not None
+        self._words = asyncio.create_task(process.stderr.read())
+
+    async def end(self, scene: Scene, *, keep_files: bool = False) -> Sequence[str]:
+        """Ask it to stop, then kill it; the last lines it said."""
+        process = self.process
+        try:
+            if process.returncode is None:
+                process.send_signal(signal.SIGTERM)
+            await asyncio.wait_for(process.wait(), LOCUST_END_S)
+        except TimeoutError:
+            scene.observe("locust_late", {"within_s": LOCUST_END_S})
+        finally:
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
+            if process.stdin:
+                process.stdin.close()
+            if not keep_files:
+                shutil.rmtree(self.folder, ignore_errors=True)
+        return (await self._words).decode(errors="replace").strip().splitlines()[-20:]
+
+
+_RUNNING: WeakKeyDictionary[Any, _Running] = WeakKeyDictionary()
 
 
 def _gather(scene: Scene, folder: Path, words: Sequence[str]) -> tuple[Samples, int, int]:
