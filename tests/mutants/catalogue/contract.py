@@ -1,0 +1,215 @@
+"""Manifests and promises made wrong, applied to real servers: what they then do must break claims."""
+
+from __future__ import annotations
+
+from tests.mutants.manifests import Edit
+from tests.mutants.mutant import Mutant
+
+JOB = "kv-setup-job.yaml"
+PROMISES = "promises.yaml"
+#: The Job's own check would stop it before the suites see anything.
+NO_CHECK = tuple(
+    Edit(JOB, f"              verify {check}\n", "")
+    for check in (
+        "message_state 900 10737418240",
+        "integration_locks 300 1073741824",
+        "retry_queue 3600 53687091200",
+        "dead_letter_queue 604800 107374182400",
+    )
+)
+STATE = "add message_state --replicas=3 --storage=file --history=1 --ttl=15m --max-bucket-size=10GiB"
+
+
+def _state(find: str, replace: str) -> tuple[Edit, ...]:
+    """Another configuration of message_state, unnoticed by the Job."""
+    return (*NO_CHECK, Edit(JOB, STATE, STATE.replace(find, replace)))
+
+
+AS_PROMISED = "test_a_bucket_is_as_promised[message_state]"
+REPLICATED = "test_a_bucket_is_replicated_on_three_servers[message_state]"
+READY = "test_every_pod_becomes_ready"
+JOB_DONE = "test_the_setup_job_completes"
+
+
+def _promise(name: str, find: str, replace: str, *claims: str, fast: bool = False) -> Mutant:
+    return Mutant(name, "contract", claims, edits=(Edit(PROMISES, find, replace),), fast=fast)
+
+
+BUCKETS = (
+    Mutant(
+        "buckets with one replica",
+        "contract",
+        (AS_PROMISED, REPLICATED),
+        edits=_state("=3 ", "=1 "),
+        fast=True,
+    ),
+    Mutant("a bucket whose TTL was dropped", "contract", (AS_PROMISED,), edits=_state(" --ttl=15m", "")),
+    Mutant("a bucket with a TTL of two minutes", "contract", (AS_PROMISED,), edits=_state("15m", "2m")),
+    Mutant("a bucket of another size", "contract", (AS_PROMISED,), edits=_state("10GiB", "9GiB")),
+    Mutant(
+        "a bucket that keeps two values", "contract", (AS_PROMISED,), edits=_state("history=1", "history=2")
+    ),
+    Mutant(
+        "the Job forgets a promised bucket",
+        "contract",
+        (AS_PROMISED, REPLICATED),
+        edits=(*NO_CHECK, Edit(JOB, f"              nats kv {STATE}\n", "")),
+    ),
+    Mutant(
+        "a bucket in memory, and all die",
+        "contract",
+        (
+            AS_PROMISED,
+            "test_an_acknowledged_put_survives_sigkill_of_all_servers_at_once[message_state]",
+            "test_writes_were_in_flight_when_all_servers_died",
+        ),
+        edits=_state("storage=file", "storage=memory"),
+    ),
+    Mutant(
+        "the Job expects a size that it does not ask for",
+        "contract",
+        (READY, JOB_DONE),
+        edits=(Edit(JOB, "verify retry_queue 3600 53687091200", "verify retry_queue 3600 5"),),
+    ),
+)
+
+STARTS = (
+    Mutant(
+        "a governing Service with an address",
+        "contract",
+        (READY,),
+        edits=(Edit("service.yaml", "  clusterIP: None\n", ""),),
+        fast=True,
+    ),
+    Mutant(
+        "unready servers have no name",
+        "contract",
+        (READY,),
+        edits=(
+            Edit("service.yaml", "publishNotReadyAddresses: true", "publishNotReadyAddresses: false"),
+            Edit("statefulset.yaml", "path: /healthz?js-server-only=true", "path: /healthz"),
+        ),
+    ),
+    Mutant(
+        "an ordered start with a probe that needs all servers",
+        "contract",
+        (READY,),
+        edits=(
+            Edit("statefulset.yaml", "podManagementPolicy: Parallel", "podManagementPolicy: OrderedReady"),
+            Edit("statefulset.yaml", "path: /healthz?js-server-only=true", "path: /healthz"),
+        ),
+    ),
+    Mutant(
+        "the monitoring port moved, the probes not",
+        "contract",
+        (READY,),
+        edits=(Edit("configmap.yaml", "http_port: 8222", "http_port: 8223"),),
+    ),
+    Mutant(
+        "a path is promised that the servers do not have",
+        "contract",
+        ("test_the_promised_monitoring_endpoints_answer_on_every_server",),
+        edits=(Edit(PROMISES, "/subsz, /jsz]", "/subsz, /jsz, /metrics]"),),
+        fast=True,
+    ),
+    Mutant(
+        "the command line overrides the configuration",
+        "contract",
+        ("test_the_servers_run_the_configuration_of_the_manifests",),
+        edits=(
+            Edit(
+                "statefulset.yaml",
+                'command: ["nats-server"]\n          args: ["--config", "/etc/nats-config/nats.conf"]',
+                'command: ["/bin/sh", "-c", "sed s/180Gi/170Gi/ /etc/nats-config/nats.conf > /tmp/n.conf'
+                ' && exec nats-server --config /tmp/n.conf"]',
+            ),
+        ),
+    ),
+)
+
+PROMISED = (
+    _promise(
+        "recovery in 10 ms is promised",
+        "one-server-killed: 15s",
+        "one-server-killed: 10ms",
+        "test_writes_go_on_with_one_server_dead",
+        "test_writes_go_on_when_the_leaders_node_is_lost",
+        fast=True,
+    ),
+    _promise(
+        "recovery under load in 10 ms is promised",
+        "one-server-killed: 15s",
+        "one-server-killed: 10ms",
+        "test_service_returns_within_the_budget_after_each_kill",
+    ),
+    _promise(
+        "recovery of a cut-off leader in 10 ms is promised",
+        "one-server-killed: 15s",
+        "one-server-killed: 10ms",
+        "test_the_majority_goes_on_without_a_leader_that_is_cut_off",
+    ),
+    _promise(
+        "recovery from a pause in 10 ms is promised",
+        "leader-paused: 15s",
+        "leader-paused: 10ms",
+        "test_writes_go_on_with_one_server_paused",
+    ),
+    _promise(
+        "recovery of the quorum in 10 ms is promised",
+        "quorum-restored: 20s",
+        "quorum-restored: 10ms",
+        "test_writes_resume_within_the_budget_after_quorum_returns",
+    ),
+    _promise(
+        "recovery of all servers in 10 ms is promised",
+        "all-restarted: 20s",
+        "all-restarted: 10ms",
+        "test_writes_resume_within_the_budget_after_all_servers_died",
+    ),
+    _promise(
+        "a rolling restart without a pause is promised",
+        "rolling-restart: 10s",
+        "rolling-restart: 10ms",
+        "test_a_rolling_restart_interrupts_writes_no_longer_than_the_budget",
+        "test_a_rollout_restart_interrupts_writes_no_longer_than_the_budget",
+    ),
+    _promise(
+        "expiry without delay is promised",
+        "expiry_late: 2s",
+        "expiry_late: 0s",
+        "test_values_expire_on_time_on_every_replica",
+        "test_values_expire_on_time_through_a_fault",
+    ),
+    _promise(
+        "a 99th percentile of a tenth of a millisecond is promised",
+        "p99: 500ms",
+        "p99: 100us",
+        "test_a_put_at_the_promised_rate_is_answered_in_time",
+    ),
+    _promise(
+        "a rate is promised that fills the buckets",
+        "rate_floor_hz: 200",
+        "rate_floor_hz: 20000",
+        "test_no_bucket_fills_at_the_promised_rate",
+    ),
+)
+
+POWER = Mutant(
+    "the server's default of syncing every two minutes, power cut",
+    "contract",
+    (
+        "test_an_acknowledged_put_survives_power_loss_of_all_servers",
+        "test_every_replica_holds_what_was_acknowledged_after_power_loss",
+    ),
+    edits=(Edit("configmap.yaml", "      sync_interval: always\n", ""),),
+)
+ROT = Mutant(
+    "bit rot on one volume is promised to heal",
+    "contract",
+    ("test_rot_on_one_volume_leaves_replicas_equal",),
+    edits=(
+        Edit(PROMISES, "      - volume-set-back-one\n", "      - volume-set-back-one\n      - bit-rot-one\n"),
+    ),
+)
+
+MUTANTS = (*BUCKETS, *STARTS, *PROMISED, POWER, ROT)

@@ -1,0 +1,261 @@
+"""Servers that lie to clients, on the suites' own trials in little."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from tests.mutants import lies
+from tests.mutants.catalogue.contract import PROMISES
+from tests.mutants.manifests import Edit
+from tests.mutants.mutant import Mutant
+from tests.mutants.wire import Lie
+
+LINEAR = "test_reads_and_conditional_writes_are_linearizable"
+LINEAR_CUT = "test_reads_and_writes_stay_linearizable_through_a_partition"
+ONE = "test_an_acknowledged_put_survives_sigkill_of_one_server"
+HELD = "test_every_replica_holds_every_acknowledged_put"
+EQUAL = "test_all_replicas_have_equal_contents"
+ROT_PROMISED = (
+    Edit(PROMISES, "      - volume-set-back-one\n", "      - volume-set-back-one\n      - bit-rot-one\n"),
+)
+#: A server with JetStream disabled by a full volume is restarted by its liveness probe, here sooner.
+SOON_RESTARTED = (
+    Edit("statefulset.yaml", "            periodSeconds: 30\n", "            periodSeconds: 3\n"),
+)
+drops = partial(lies.DropsOneWriteIn, 25)
+
+
+def _lie(name: str, lie: Any, *claims: str, **more: Any) -> Mutant:
+    return Mutant(name, "server", claims, lie=lie, **more)
+
+
+WRITES = (
+    _lie(
+        "acknowledges before storing, and never stores",
+        lies.AcknowledgesBeforeStoring,
+        ONE,
+        HELD,
+        LINEAR,
+        fast=True,
+    ),
+    _lie(
+        "acknowledges before storing, and all die",
+        lies.AcknowledgesBeforeStoring,
+        "test_an_acknowledged_put_survives_sigkill_of_all_servers_at_once",
+        "test_writes_were_in_flight_when_all_servers_died",
+    ),
+    _lie("drops one write in 25", drops, ONE, HELD, fast=True),
+    _lie(
+        "drops one write in 25 in a rolling restart",
+        drops,
+        "test_an_acknowledged_put_survives_a_rolling_restart",
+    ),
+    _lie(
+        "drops one write in 25 in a partition",
+        drops,
+        "test_an_acknowledged_put_survives_a_partition[flapping partition]",
+        "test_every_replica_holds_what_was_acknowledged_through_a_partition[flapping partition]",
+    ),
+    _lie(
+        "drops one write in 25 before a power cut",
+        drops,
+        "test_an_acknowledged_put_survives_power_loss_of_all_servers",
+        "test_every_replica_holds_what_was_acknowledged_after_power_loss[power cut of all servers]",
+    ),
+    _lie(
+        "drops one write in 25 before a power cut of the leader",
+        drops,
+        "test_an_acknowledged_put_survives_power_loss_of_the_leader",
+    ),
+    _lie(
+        "drops one write in 25 while a volume is set back",
+        drops,
+        "test_an_acknowledged_put_survives_an_old_copy_of_one_volume",
+        "test_a_volume_that_was_set_back_catches_up",
+    ),
+    _lie(
+        "drops one write in 25 while a volume is full",
+        drops,
+        "test_an_acknowledged_put_survives_a_full_volume",
+        "test_a_server_whose_volume_was_full_catches_up",
+        setting=SOON_RESTARTED,
+    ),
+    _lie(
+        "drops one write in 25 while a volume rots",
+        drops,
+        "test_an_acknowledged_put_survives_rot_on_one_volume",
+        setting=ROT_PROMISED,
+    ),
+    _lie("drops one write in 25 of a load", drops, "test_no_acknowledged_write_is_lost_under_load_and_kills"),
+    _lie(
+        "drops one write in 25 on Kubernetes' stand-in",
+        drops,
+        "test_no_put_is_lost_in_a_rollout_restart",
+        "test_no_put_is_lost_when_the_leaders_node_is_lost",
+    ),
+    _lie(
+        "acknowledges without a quorum",
+        lies.AcknowledgesWithoutQuorum,
+        "test_no_write_is_acknowledged_with_two_servers_dead",
+    ),
+    _lie(
+        "acknowledges on the minority's side",
+        lies.AcknowledgesWithoutQuorum,
+        "test_a_minority_acknowledges_nothing",
+    ),
+    _lie("ignores the expected revision", lies.IgnoresExpected, LINEAR, fast=True),
+    _lie("reports a wrong revision", lies.ReportsWrongRevisions, LINEAR),
+)
+
+READS = (
+    _lie("serves old revisions", lies.ServesOldRevisions, LINEAR, fast=True),
+    _lie("serves old revisions in a partition", lies.ServesOldRevisions, f"{LINEAR_CUT}[flapping partition]"),
+    _lie("answers from a deposed leader", lies.AnswersFromADeposedLeader, LINEAR),
+    _lie("corrupts values", lies.CorruptsValues, LINEAR, ONE),
+    _lie("finds nothing where there is something", lies.ForgetsReads, LINEAR, ONE),
+)
+
+STORES = (
+    _lie("one server's store lacks messages", lies.OneStoreLacksMessages, HELD, EQUAL, fast=True),
+    _lie("one server's store has other values", lies.OneStoreHasAnotherValue, EQUAL),
+    _lie(
+        "one server's store lacks messages after a partition",
+        lies.OneStoreLacksMessages,
+        "test_replicas_agree_after_a_partition[flapping partition]",
+        "test_every_replica_holds_what_was_acknowledged_through_a_partition[flapping partition]",
+    ),
+    _lie(
+        "one server's store lacks messages after its volume was set back",
+        lies.OneStoreLacksMessages,
+        "test_a_volume_that_was_set_back_catches_up",
+    ),
+)
+
+VALUES = ("test_values_expire_on_time_on_every_replica", "test_values_expire_on_time_through_a_fault")
+AGES = (
+    _lie("values expire at half their time", partial(lies.ChangesTheTtl, 0.5), *VALUES, fast=True),
+    _lie("values expire at three times their time", partial(lies.ChangesTheTtl, 3.0), *VALUES),
+    _lie("values never expire", partial(lies.ChangesTheTtl, 0.0), *VALUES),
+)
+
+HOLDER = "test_a_lock_has_one_holder_at_a_time[locks]"
+LOCKS = (
+    _lie(
+        "a held lock is given to another",
+        partial(lies.IgnoresExpected, others=False),
+        HOLDER,
+        "test_a_lock_does_not_expire_early[locks]",
+        fast=True,
+    ),
+    _lie(
+        "a held lock is given to another under a fault",
+        partial(lies.IgnoresExpected, others=False),
+        "test_locks_were_tried_under_the_fault",
+    ),
+    _lie(
+        "stale holders are served",
+        partial(lies.IgnoresExpected, zero=False),
+        "test_a_renewal_succeeds_only_on_its_own_lease[locks]",
+        "test_a_stale_holder_is_refused[locks]",
+    ),
+    _lie(
+        "locks expire early",
+        partial(lies.ChangesTheTtl, 0.4),
+        HOLDER,
+        "test_a_lock_does_not_expire_early[locks]",
+    ),
+    _lie("locks never expire", partial(lies.ChangesTheTtl, 0.0), "test_a_free_lock_can_be_taken[locks]"),
+    _lie(
+        "locks outlive their time",
+        partial(lies.ChangesTheTtl, 3.0),
+        "test_a_free_lock_can_be_taken[locks]",
+        "test_a_lock_does_not_outlive_its_ttl",
+    ),
+    _lie("free locks are refused", lies.RefusesFreeLocks, "test_a_free_lock_can_be_taken[locks]"),
+    _lie("revisions fall", lies.CountsDown, "test_fencing_tokens_rise[locks]"),
+)
+
+WATCH = "test_watchers_see_every_write_once_and_in_order[watchers]"
+EVENTS = (
+    _lie("skips a watch event", lies.SkipsEvents, WATCH, fast=True),
+    _lie("delivers a watch event twice", lies.DuplicatesEvents, WATCH),
+    _lie("reorders watch events", lies.ReordersEvents, WATCH),
+    _lie("corrupts watch events", lies.CorruptsEvents, WATCH),
+)
+
+
+def _no_route(answer: Any) -> Any:
+    return {**answer, "routes": answer["routes"][:0]}
+
+
+def _own_leader(answer: Any) -> Any:
+    return {**answer, "meta_cluster": {**answer["meta_cluster"], "leader": answer["server_id"]}}
+
+
+def _not_synced(answer: Any) -> Any:
+    limits = {**answer["jetstream"]["config"], "sync_always": False}
+    return {**answer, "jetstream": {**answer["jetstream"], "config": limits}}
+
+
+class _NoMetaLeader(Lie):
+    """No server knows who leads the meta group."""
+
+    def monitor(self, server: str, path: str, answer: Any) -> Any:
+        if path.startswith("/jsz") and answer.get("meta_cluster"):
+            return {**answer, "meta_cluster": {**answer["meta_cluster"], "leader": ""}}
+        return answer
+
+
+MEMBERS = "test_all_servers_are_members_and_agree_on_the_meta_leader"
+RUNS = "test_the_servers_run_the_configuration_of_the_manifests"
+MONITORING = (
+    _lie("a server has no routes", partial(lies.Monitors, "/routez", _no_route), MEMBERS, fast=True),
+    _lie("a server takes itself for the meta leader", partial(lies.Monitors, "/jsz", _own_leader), MEMBERS),
+    _lie("a server does not sync always", partial(lies.Monitors, "/varz", _not_synced), RUNS, fast=True),
+    _lie(
+        "another program answers on a monitoring path",
+        partial(lies.Monitors, "/subsz", lambda answer: {"status": "ok"}),
+        "test_the_promised_monitoring_endpoints_answer_on_every_server",
+    ),
+    _lie(
+        "no server names a meta leader",
+        _NoMetaLeader,
+        "test_a_meta_leader_is_elected_again[sigkill of the leader]",
+    ),
+)
+
+LOAD = (
+    _lie(
+        "four writes in five are refused",
+        partial(lies.RefusesWrites, but_one_in=5),
+        "test_the_promised_rate_holds_with_all_pods",
+    ),
+    _lie(
+        "four writes in five are refused with one pod down",
+        partial(lies.RefusesWrites, but_one_in=5),
+        "test_the_promised_rate_holds_with_one_pod_down[follower]",
+    ),
+    _lie(
+        "answers 0.7 s late", partial(lies.IsSlow, 0.7), "test_a_put_at_the_promised_rate_is_answered_in_time"
+    ),
+    _lie(
+        "locks are answered 0.7 s late",
+        partial(lies.IsSlow, 0.7, "integration_locks"),
+        "test_a_noisy_bucket_does_not_starve_the_locks",
+    ),
+    _lie(
+        "one bucket is starved",
+        partial(lies.RefusesWrites, "retry_queue", but_one_in=2),
+        "test_all_buckets_are_served_alike",
+    ),
+    _lie(
+        "a platform of little capacity that loses writes",
+        lambda: lies.Both(drops(), lies.RefusesWrites(but_one_in=8)),
+        "test_the_platform_takes_more_than_the_promised_rate",
+        "test_the_certified_rate_under_pod_kills_is_at_least_the_promised_one",
+        "test_no_acknowledged_write_is_lost_at_the_limit",
+    ),
+)
+
+MUTANTS = (*WRITES, *READS, *STORES, *AGES, *LOCKS, *EVENTS, *MONITORING, *LOAD)

@@ -1,0 +1,98 @@
+"""The suites' trials in little: the same workloads and faults, only as long as their claims need.
+
+A trial that is not in the table runs as the suite has it. Those of Kubernetes alone are judged on a
+stand-in: the same clients under the nearest fault that the embedded cluster has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from natsproof.faults.network import Partition
+from natsproof.faults.operations import RollingRestart
+from natsproof.faults.process import Kill, Pause
+from natsproof.faults.storage import FillDisk, FlipBits, PowerCut, RestoreSnapshot, TruncateBlock
+from natsproof.trial import Trial
+from natsproof.workloads.expiry import Expiry
+from natsproof.workloads.locks import Locks
+from suites.trials import BUCKETS
+
+ONE_DEAD = (Kill("follower", at_s=1.5, down_s=2.5),)
+EXPIRY = (Expiry(BUCKETS, ttl_s=2.0, canaries=5, plant_s=1.0),)
+LOCKS = (Locks(("integration_locks",), contenders=6, locks=2, ttl_s=2.0, hold_s=0.5, stall_share=0.35),)
+
+#: Trial name to what is changed. `faults` keep their kind; a follower's death needs no election.
+SHORT: dict[str, dict[str, Any]] = {
+    "sigkill of a follower": {"faults": ONE_DEAD, "duration_s": 8.0},
+    "pause of a follower": {"faults": (Pause("follower", at_s=1.5, down_s=2.5),), "duration_s": 8.0},
+    "sigkill of all servers": {"faults": (Kill("all", at_s=2.0, down_s=0.5),), "duration_s": 16.0},
+    "rolling restart": {"faults": (RollingRestart("follower", at_s=1.5),), "duration_s": 20.0},
+    "leader cut off from the others": {
+        "faults": (Partition("leader", at_s=1.5, down_s=12.0),),
+        "duration_s": 17.0,
+    },
+    "clients see the cut-off leader only": {
+        "faults": (Partition("leader", at_s=1.5, down_s=6.0, clients="victims"),),
+        "duration_s": 12.0,
+    },
+    "flapping partition": {"faults": (Partition("follower", at_s=1.5, down_s=4.0),), "duration_s": 9.0},
+    "power cut of all servers": {"faults": (PowerCut("all", at_s=3.0, down_s=0.5),), "duration_s": 16.0},
+    "power cut of the leader": {"faults": (PowerCut("leader", at_s=2.5, down_s=1.0),), "duration_s": 14.0},
+    "flipped bits on a follower": {
+        "faults": (FlipBits("follower", at_s=3.0, down_s=1.0, flips=2),),
+        "duration_s": 8.0,
+    },
+    "truncated blocks on a follower": {
+        "faults": (TruncateBlock("follower", at_s=3.0, down_s=1.0),),
+        "duration_s": 8.0,
+    },
+    "old snapshot on one volume": {
+        "faults": (RestoreSnapshot("follower", at_s=1.5, age_s=2.5),),
+        "duration_s": 9.0,
+    },
+    "full volume on a follower": {
+        "faults": (FillDisk("follower", at_s=1.5, down_s=4.0),),
+        "duration_s": 9.0,
+        "settle_s": 60.0,
+    },
+    "expiry": {"workloads": EXPIRY, "duration_s": 8.0},
+    "expiry through a pause": {
+        "workloads": EXPIRY,
+        "faults": (Pause("follower", at_s=1.5, down_s=2.0),),
+        "duration_s": 8.0,
+    },
+    "locks": {"workloads": LOCKS, "duration_s": 10.0},
+    "locks through a leader kill": {
+        "workloads": LOCKS,
+        "faults": (Kill("follower", at_s=2.5, down_s=2.0),),
+        "duration_s": 10.0,
+    },
+    "watchers": {"duration_s": 5.0},
+    "load, all pods up": {"duration_s": 8.0},
+    "load, one bucket noisy": {"duration_s": 8.0},
+    "load, 3 kills": {
+        "faults": (Kill("follower", of="message_state", at_s=2.0, down_s=3.0),),
+        "duration_s": 10.0,
+    },
+    "rollout restart": {"faults": ONE_DEAD, "duration_s": 9.0, "settle_s": 30.0},
+    "loss of the leader's node": {"faults": ONE_DEAD, "duration_s": 9.0, "settle_s": 30.0},
+}
+
+#: Of a claim's trials the first of these is its example: deaths of followers cost no election.
+QUICK = (
+    "sigkill of a follower",
+    "pause of a follower",
+    "flapping partition",
+    "power cut of all servers",
+    "expiry through a pause",
+    "locks through a leader kill",
+)
+
+
+def short(trial: Trial) -> Trial:
+    """`trial` in little, under its own name."""
+    if trial.name == "capacity":
+        search = replace(trial.workloads[0], budget_s=45.0, recovery_s=10.0)  # type: ignore[type-var]
+        return replace(trial, workloads=(search,), duration_s=130.0)
+    return replace(trial, **SHORT.get(trial.name, {}))
