@@ -128,10 +128,26 @@ class Certify:
 
     def survives(self, death: str) -> Place:
         """Where the contract promises that an acknowledged write outlives `death`. Raises NotPromised."""
+        return self._listed("survives", death)
+
+    def linearizable(self, fault: str) -> Place:
+        """Where it promises that each key stays one register through `fault`. Raises NotPromised."""
+        return self._listed("linearizable", fault)
+
+    def recovery_s(self, fault: str) -> float:
+        """The promised budget after `fault`, whose place joins the claim's promises. Raises NotPromised."""
         promises = self.contract.promises
-        if death not in promises.survives:
-            self.not_promised(f"{promises.at('survives')} does not list {death}")
-        return promises.at("survives")
+        if fault not in promises.recovery_s:
+            self.not_promised(f"{promises.at('recovery_s')} has no budget for {fault}")
+        place = str(promises.at(f"recovery.{fault}"))
+        self.promises += [place] if place not in self.promises else []
+        return promises.recovery_s[fault]
+
+    def _listed(self, field: str, wanted: str) -> Place:
+        promises = self.contract.promises
+        if wanted not in getattr(promises, field):
+            self.not_promised(f"{promises.at(field)}, {field}, does not list {wanted}")
+        return promises.at(field)
 
     def scaled(self, *, quick: T, standard: T, deep: T) -> T:
         """The value for this run's --depth."""

@@ -40,13 +40,13 @@ def test_an_acknowledged_put_survives_a_partition(certify, contract, trial):
 
 @pytest.mark.parametrize("bucket", BUCKETS)
 @on(*PARTITIONED)
-def test_reads_and_writes_stay_linearizable_through_a_partition(certify, contract, trial, bucket):
+def test_reads_and_registers_are_linearizable_through_a_partition(certify, contract, trial, bucket):
     """With clients on both sides of a partition, each key still has one order that respects time."""
     certify.that(
         certify.run(trial).of_bucket(bucket),
         registers_are_linearizable,
         given=[every_fault_landed, at_least(50, acknowledged_writes), at_least(20, answered_reads)],
-        promise=contract.promises.bucket(bucket).place,
+        promise=certify.linearizable("partition"),
     )
 
 
@@ -55,9 +55,8 @@ def test_the_majority_goes_on_without_a_leader_that_is_cut_off(certify, contract
     """With the leader cut off, the other two acknowledge writes again within the budget."""
     certify.that(
         certify.run(trial),
-        writes_resume_within(contract.promises.recovery_s["one-server-killed"]),
+        writes_resume_within(certify.recovery_s("one-server-killed")),
         given=[every_fault_landed, at_least(1, acknowledged_puts, when="during")],
-        promise=contract.promises.at("recovery_s"),
     )
 
 

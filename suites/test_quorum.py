@@ -24,9 +24,8 @@ def test_writes_go_on_with_one_server_dead(certify, contract, trial, bucket):
     history = certify.run(trial)
     certify.that(
         history.of_bucket(bucket),
-        writes_resume_within(contract.promises.recovery_s["one-server-killed"]),
+        writes_resume_within(certify.recovery_s("one-server-killed")),
         given=[BEFORE, every_fault_landed, at_least(1, acknowledged_puts, when="during")],
-        promise=contract.promises.at("recovery_s"),
     )
 
 
@@ -37,9 +36,8 @@ def test_writes_go_on_with_one_server_paused(certify, contract, trial, bucket):
     history = certify.run(trial)
     certify.that(
         history.of_bucket(bucket),
-        writes_resume_within(contract.promises.recovery_s["leader-paused"]),
+        writes_resume_within(certify.recovery_s("leader-paused")),
         given=[BEFORE, every_fault_landed, at_least(1, acknowledged_puts, when="during")],
-        promise=contract.promises.at("recovery_s"),
     )
 
 
@@ -63,9 +61,8 @@ def test_writes_resume_within_the_budget_after_quorum_returns(certify, contract,
     history = certify.run(trial)
     certify.that(
         history.of_bucket(bucket),
-        writes_resume_within(contract.promises.recovery_s["quorum-restored"], since="healed"),
+        writes_resume_within(certify.recovery_s("quorum-restored"), since="healed"),
         given=[every_fault_landed, at_least(20, acknowledged_puts, when="after")],
-        promise=contract.promises.at("recovery_s"),
     )
 
 
@@ -76,9 +73,8 @@ def test_writes_resume_within_the_budget_after_all_servers_died(certify, contrac
     history = certify.run(trial)
     certify.that(
         history.of_bucket(bucket),
-        writes_resume_within(contract.promises.recovery_s["all-restarted"], since="healed"),
+        writes_resume_within(certify.recovery_s("all-restarted"), since="healed"),
         given=[every_fault_landed, at_least(20, acknowledged_puts, when="after")],
-        promise=contract.promises.at("recovery_s"),
     )
 
 
@@ -89,9 +85,8 @@ def test_a_rolling_restart_interrupts_writes_no_longer_than_the_budget(certify, 
     history = certify.run(trial)
     certify.that(
         history.of_bucket(bucket),
-        no_gap_is_longer_than(contract.promises.recovery_s["rolling-restart"]),
+        no_gap_is_longer_than(certify.recovery_s("rolling-restart")),
         given=[every_fault_landed, at_least(150, acknowledged_puts)],
-        promise=contract.promises.at("recovery_s"),
     )
 
 
@@ -100,7 +95,6 @@ def test_a_meta_leader_is_elected_again(certify, contract, trial):
     """After the death of one server, the others name one live meta leader within the budget."""
     certify.that(
         certify.run(trial),
-        a_meta_leader_is_named_within(contract.promises.recovery_s["one-server-killed"]),
+        a_meta_leader_is_named_within(certify.recovery_s("one-server-killed")),
         given=[every_fault_landed],
-        promise=contract.promises.at("recovery_s"),
     )

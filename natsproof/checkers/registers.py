@@ -94,6 +94,12 @@ def registers_are_linearizable(
     )
 
 
+def writes_are_linearizable(history: History) -> Verdict:
+    """`registers_are_linearizable` for writes, conditional writes and the reads after healing alone: a
+    server that does not know yet that it was deposed may answer other reads from its own store."""
+    return registers_are_linearizable(history, reads=(Kind.FINAL_GET,))
+
+
 def _contents(history: History, log: WriteLog, found: _Findings) -> None:
     """A read shows the bytes of one write of that key, at that write's revision."""
     writer = None

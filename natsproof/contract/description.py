@@ -63,7 +63,8 @@ def _rows(contract: Contract) -> Iterator[Row]:
         yield f"promises {bucket.name}", _bucket(bucket), bucket.place
     for fault, seconds in contract.promises.recovery_s.items():
         yield f"recovers {fault}", duration(seconds), contract.promises.at(f"recovery.{fault}")
-    yield "survives", ", ".join(contract.promises.survives) or "nothing", contract.promises.at("survives")
+    for what in ("survives", "linearizable"):
+        yield what, ", ".join(getattr(contract.promises, what)) or "nothing", contract.promises.at(what)
 
 
 def _bucket(bucket: Bucket) -> str:

@@ -306,6 +306,7 @@ class Promises(Sourced):
 
     buckets: tuple[Bucket, ...] = ()
     survives: tuple[str, ...] = ()
+    linearizable: tuple[str, ...] = ()  # faults through which each key stays one register
     recovery_s: Mapping[str, float] = field(default_factory=dict)
     expiry_late_s: float = 0.0  # nothing lives longer than ttl + this
     monitoring: tuple[str, ...] = ()  # paths that answer 200 on every server

@@ -11,6 +11,8 @@ buckets:                      # every bucket the platform owes
   history: 1                  # default 1
 survives:                     # deaths that an acknowledged write outlives, of SURVIVALS
 - process-kill-one
+linearizable:                 # faults through which writes and leader reads have one order, of DISTURBANCES
+- process-kill-one
 recovery:                     # time until writes go on, by fault, of RECOVERIES
   one-server-killed: 15s
 expiry_late: 2s               # nothing lives longer than ttl + this
@@ -49,6 +51,7 @@ SURVIVALS = (
     "volume-set-back-one",
     "bit-rot-one",
 )
+DISTURBANCES = ("process-kill-one", "process-kill-all", "rolling-restart", "pause", "partition")
 RECOVERIES = (
     "one-server-killed",
     "leader-killed",
@@ -62,6 +65,7 @@ RECOVERIES = (
 _FIELDS = {
     "buckets": "buckets",
     "survives": "survives",
+    "linearizable": "linearizable",
     "recovery": "recovery_s",
     "expiry_late": "expiry_late_s",
     "monitoring": "monitoring",
@@ -120,6 +124,7 @@ class _Reader:
             places=places,
             buckets=buckets,
             survives=self.words(root, "survives", SURVIVALS),
+            linearizable=self.words(root, "linearizable", DISTURBANCES),
             recovery_s={
                 key: self.parsed(node, units.cli_duration_s, 0.0, f"recovery.{key}")
                 for key, node in (recovery.value if recovery else {}).items()
