@@ -1,4 +1,4 @@
-"""`python -m tests.mutants [names] [--family F] [--fast] [-j 2]`: each mutant against the claims that must see it.
+"""`python -m tests.mutants [names] [--family F] [--fast] [-j 2]`: mutants against the claims to break.
 
 Prints a line a mutant, the matrix of claims and mutants, the claims that no mutant names, and the score.
 Exit 1 if a mutant survives, a control does not hold, or a claim has no mutant.

@@ -19,6 +19,7 @@ from natsproof.workloads.locks import Locks
 from suites.trials import BUCKETS
 
 ONE_DEAD = (Kill("follower", at_s=1.5, down_s=2.5),)
+FULL = (FillDisk("follower", at_s=1.5, down_s=4.0),)
 EXPIRY = (Expiry(BUCKETS, ttl_s=2.0, canaries=5, plant_s=1.0),)
 LOCKS = (Locks(("integration_locks",), contenders=6, locks=2, ttl_s=2.0, hold_s=0.5, stall_share=0.35),)
 
@@ -51,11 +52,8 @@ SHORT: dict[str, dict[str, Any]] = {
         "faults": (RestoreSnapshot("follower", at_s=1.5, age_s=2.5),),
         "duration_s": 9.0,
     },
-    "full volume on a follower": {
-        "faults": (FillDisk("follower", at_s=1.5, down_s=4.0),),
-        "duration_s": 9.0,
-        "settle_s": 60.0,
-    },
+    "full volume on a follower": {"faults": FULL, "duration_s": 9.0},
+    "full volume on a follower, mended": {"faults": FULL, "duration_s": 9.0, "settle_s": 60.0},
     "expiry": {"workloads": EXPIRY, "duration_s": 8.0},
     "expiry through a pause": {
         "workloads": EXPIRY,

@@ -21,7 +21,17 @@ from natsproof.workloads.expiry import Expiry
 from natsproof.workloads.locks import Locks
 from natsproof.workloads.pacing import Pace
 from suites import loads
-from tests.mutants.catalogue.server import EQUAL, HELD, LINEAR, LINEAR_CUT, ONE, ROT_PROMISED, VALUES, WATCH
+from tests.mutants.catalogue.server import (
+    CUT_PROMISED,
+    EQUAL,
+    HELD,
+    LINEAR,
+    LINEAR_CUT,
+    ONE,
+    ROT_PROMISED,
+    VALUES,
+    WATCH,
+)
 from tests.mutants.mutant import Mutant
 
 
@@ -161,9 +171,10 @@ FAULTS = (
         "a partition that does nothing",
         instead(Partition, "inject", _nothing),
         "test_an_acknowledged_put_survives_a_partition[flapping partition]",
-        f"{LINEAR_CUT}[flapping partition]",
+        LINEAR_CUT,
         "test_replicas_agree_after_a_partition[flapping partition]",
         "test_every_replica_holds_what_was_acknowledged_through_a_partition[flapping partition]",
+        setting=CUT_PROMISED,
     ),
     _harness(
         "a power cut that does nothing",

@@ -5,20 +5,24 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from tests.mutants import lies
+from tests.mutants import lies, store_lies
 from tests.mutants.catalogue.contract import PROMISES
 from tests.mutants.manifests import Edit
 from tests.mutants.mutant import Mutant
 from tests.mutants.wire import Lie
 
-LINEAR = "test_reads_and_conditional_writes_are_linearizable"
-LINEAR_CUT = "test_reads_and_writes_stay_linearizable_through_a_partition"
+LINEAR = "test_a_key_is_one_register_through_kills[sigkill of a follower]"
+LINEAR_ALL = "test_a_key_is_one_register_through_the_death_of_all_servers"
+LINEAR_RESTART = "test_a_key_is_one_register_through_a_rolling_restart"
+LINEAR_PAUSE = "test_writes_are_linearizable_through_pauses"
+LINEAR_CUT = "test_reads_and_registers_are_linearizable_through_a_partition[flapping partition]"
 ONE = "test_an_acknowledged_put_survives_sigkill_of_one_server"
 HELD = "test_every_replica_holds_every_acknowledged_put"
 EQUAL = "test_all_replicas_have_equal_contents"
 ROT_PROMISED = (
     Edit(PROMISES, "      - volume-set-back-one\n", "      - volume-set-back-one\n      - bit-rot-one\n"),
 )
+CUT_PROMISED = (Edit(PROMISES, "rolling-restart, pause]", "rolling-restart, pause, partition]"),)
 #: A server with JetStream disabled by a full volume is restarted by its liveness probe, here sooner.
 SOON_RESTARTED = (
     Edit("statefulset.yaml", "            periodSeconds: 30\n", "            periodSeconds: 3\n"),
@@ -44,12 +48,14 @@ WRITES = (
         lies.AcknowledgesBeforeStoring,
         "test_an_acknowledged_put_survives_sigkill_of_all_servers_at_once",
         "test_writes_were_in_flight_when_all_servers_died",
+        LINEAR_ALL,
     ),
     _lie("drops one write in 25", drops, ONE, HELD, fast=True),
     _lie(
         "drops one write in 25 in a rolling restart",
         drops,
         "test_an_acknowledged_put_survives_a_rolling_restart",
+        LINEAR_RESTART,
     ),
     _lie(
         "drops one write in 25 in a partition",
@@ -105,29 +111,30 @@ WRITES = (
         "test_a_minority_acknowledges_nothing",
     ),
     _lie("ignores the expected revision", lies.IgnoresExpected, LINEAR, fast=True),
+    _lie("ignores the expected revision in a pause", lies.IgnoresExpected, LINEAR_PAUSE),
     _lie("reports a wrong revision", lies.ReportsWrongRevisions, LINEAR),
 )
 
 READS = (
     _lie("serves old revisions", lies.ServesOldRevisions, LINEAR, fast=True),
-    _lie("serves old revisions in a partition", lies.ServesOldRevisions, f"{LINEAR_CUT}[flapping partition]"),
+    _lie("serves old revisions in a partition", lies.ServesOldRevisions, LINEAR_CUT, setting=CUT_PROMISED),
     _lie("answers from a deposed leader", lies.AnswersFromADeposedLeader, LINEAR),
     _lie("corrupts values", lies.CorruptsValues, LINEAR, ONE),
     _lie("finds nothing where there is something", lies.ForgetsReads, LINEAR, ONE),
 )
 
 STORES = (
-    _lie("one server's store lacks messages", lies.OneStoreLacksMessages, HELD, EQUAL, fast=True),
-    _lie("one server's store has other values", lies.OneStoreHasAnotherValue, EQUAL),
+    _lie("one server's store lacks messages", store_lies.OneStoreLacksMessages, HELD, EQUAL, fast=True),
+    _lie("one server's store has other values", store_lies.OneStoreHasAnotherValue, EQUAL),
     _lie(
         "one server's store lacks messages after a partition",
-        lies.OneStoreLacksMessages,
+        store_lies.OneStoreLacksMessages,
         "test_replicas_agree_after_a_partition[flapping partition]",
         "test_every_replica_holds_what_was_acknowledged_through_a_partition[flapping partition]",
     ),
     _lie(
         "one server's store lacks messages after its volume was set back",
-        lies.OneStoreLacksMessages,
+        store_lies.OneStoreLacksMessages,
         "test_a_volume_that_was_set_back_catches_up",
     ),
 )
@@ -178,10 +185,10 @@ LOCKS = (
 
 WATCH = "test_watchers_see_every_write_once_and_in_order[watchers]"
 EVENTS = (
-    _lie("skips a watch event", lies.SkipsEvents, WATCH, fast=True),
-    _lie("delivers a watch event twice", lies.DuplicatesEvents, WATCH),
-    _lie("reorders watch events", lies.ReordersEvents, WATCH),
-    _lie("corrupts watch events", lies.CorruptsEvents, WATCH),
+    _lie("skips a watch event", store_lies.SkipsEvents, WATCH, fast=True),
+    _lie("delivers a watch event twice", store_lies.DuplicatesEvents, WATCH),
+    _lie("reorders watch events", store_lies.ReordersEvents, WATCH),
+    _lie("corrupts watch events", store_lies.CorruptsEvents, WATCH),
 )
 
 
@@ -210,12 +217,18 @@ class _NoMetaLeader(Lie):
 MEMBERS = "test_all_servers_are_members_and_agree_on_the_meta_leader"
 RUNS = "test_the_servers_run_the_configuration_of_the_manifests"
 MONITORING = (
-    _lie("a server has no routes", partial(lies.Monitors, "/routez", _no_route), MEMBERS, fast=True),
-    _lie("a server takes itself for the meta leader", partial(lies.Monitors, "/jsz", _own_leader), MEMBERS),
-    _lie("a server does not sync always", partial(lies.Monitors, "/varz", _not_synced), RUNS, fast=True),
+    _lie("a server has no routes", partial(store_lies.Monitors, "/routez", _no_route), MEMBERS, fast=True),
+    _lie(
+        "a server takes itself for the meta leader",
+        partial(store_lies.Monitors, "/jsz", _own_leader),
+        MEMBERS,
+    ),
+    _lie(
+        "a server does not sync always", partial(store_lies.Monitors, "/varz", _not_synced), RUNS, fast=True
+    ),
     _lie(
         "another program answers on a monitoring path",
-        partial(lies.Monitors, "/subsz", lambda answer: {"status": "ok"}),
+        partial(store_lies.Monitors, "/subsz", lambda answer: {"status": "ok"}),
         "test_the_promised_monitoring_endpoints_answer_on_every_server",
     ),
     _lie(
