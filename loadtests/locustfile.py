@@ -18,6 +18,7 @@ import locust
 from locust import LoadTestShape, User, constant, events, task
 from locust.runners import MasterRunner, WorkerRunner
 
+from natsproof.errors import NatsproofError
 from natsproof.load.locust_bridge import Bridge
 from natsproof.load.locust_settings import Settings
 from natsproof.load.mix import share
@@ -88,9 +89,23 @@ def bridge(environment: Any) -> Bridge:
 @events.test_start.add_listener
 def start(environment: Any, **_: Any) -> None:
     if not isinstance(environment.runner, MasterRunner):
-        bridge(environment).start()
+        try:
+            bridge(environment).start()
+        except NatsproofError as problem:
+            print(f"natsproof load: {problem}", file=sys.stderr)
+            environment.process_exit_code = 3
+            environment.runner.quit()
+            return
+        _loading.append(environment)
     if environment.shape_class:
         environment.shape_class.reset_time()  # its stages begin now that the generators are connected
+
+
+@events.quit.add_listener
+def last(**_: Any) -> None:
+    """A process that quits without a test_stop still writes its files."""
+    for environment in _loading:
+        bridge(environment).stop()
 
 
 @events.test_stop.add_listener
@@ -128,6 +143,7 @@ def init(environment: Any, **_: Any) -> None:
 
 
 _worker: list[Any] = []
+_loading: list[Any] = []
 
 
 def current_worker() -> Any:

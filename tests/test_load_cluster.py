@@ -134,7 +134,7 @@ def test_locust_runs_the_load_alone(servers, tmp_path):
         check=False,
         cwd=tmp_path,
     )
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.returncode == 0 and (tmp_path / "ready").exists(), done.stderr[-3000:]
     history = read(tmp_path / "load-0.jsonl")
     (samples,) = (np.load(path) for path in tmp_path.glob("samples-*.npy"))
     assert history.complete and len(samples) == len(history.operations) > 100

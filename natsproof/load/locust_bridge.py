@@ -51,6 +51,7 @@ class Bridge:
         self._pump: Any = None
         self._kept: list[Samples] = []
         self._refused = 0
+        self._stopping = False
         self.latency: dict[str, Latencies] = {}
         self.mix: tuple[Action, ...] = settings.mix
         self.why_not_valid = ""
@@ -147,6 +148,9 @@ class Bridge:
 
     def stop(self) -> None:
         """End the generators, wait for what is in flight, leave the samples in files. Idempotent."""
+        if self._stopping:
+            return
+        self._stopping = True  # Locust fires test_stop again when it quits meanwhile
         generators = self._generators
         for generator in generators:
             generator.stop()
@@ -155,7 +159,7 @@ class Bridge:
             self._pump.join(timeout=deadline.left_s)
         for generator in generators:
             generator.close()
-        self._generators, self._pump = [], None
+        self._generators, self._pump, self._stopping = [], None, False
         if generators and self._settings.samples_folder:
             self._save(Path(self._settings.samples_folder))
         if self.why_not_valid:
