@@ -89,6 +89,7 @@ def bridge(environment: Any) -> Bridge:
 @events.test_start.add_listener
 def start(environment: Any, **_: Any) -> None:
     if not isinstance(environment.runner, MasterRunner):
+        _begun.append(environment)
         try:
             bridge(environment).start()
         except NatsproofError as problem:
@@ -99,6 +100,14 @@ def start(environment: Any, **_: Any) -> None:
         _loading.append(environment)
     if environment.shape_class:
         environment.shape_class.reset_time()  # its stages begin now that the generators are connected
+
+
+@events.quitting.add_listener
+def nothing_was_loaded(environment: Any, **_: Any) -> None:
+    """A run that ended before its generators were connected is no run."""
+    if environment in _begun and environment not in _loading:
+        print("natsproof load: ended before the platform was reached", file=sys.stderr)
+        environment.process_exit_code = 3
 
 
 @events.quit.add_listener
@@ -143,6 +152,7 @@ def init(environment: Any, **_: Any) -> None:
 
 
 _worker: list[Any] = []
+_begun: list[Any] = []
 _loading: list[Any] = []
 
 
