@@ -68,7 +68,7 @@ def simulated(draw: Any, *, ttl_ms: int | None = None) -> History:
         before, after = draw(st.integers(0, 3)), draw(st.integers(0, 3))
         row |= {"call": max(0, at - before), "back": at + after}
         rows.append(row)
-    for _ in range(draw(st.integers(0, 2))):
+    for _ in range(draw(st.integers(0, 4))):
         row = draw(st.sampled_from(rows))
         change = draw(st.sampled_from(["call", "back", "value", "revision", "expected"]))
         if change == "call":
@@ -285,6 +285,38 @@ def test_an_interrupted_recording_is_not_blamed_on_the_platform() -> None:
     rows = [PUT_1, op(Kind.GET, 2, 3, value=77, revision=9)]
     assert status(rows) is Status.BROKEN
     assert status(rows, complete=False) is Status.UNKNOWN
+
+
+RELEASED = [PUT_1, op(Kind.DELETE, 2, None, expected=1)]
+
+
+@pytest.mark.parametrize(
+    "witness",
+    [
+        [op(Kind.CREATE, 8, 9, value=3, revision=6, expected=4)],
+        [op(Kind.GET, 8, 9, revision=4), op(Kind.CREATE, 10, 11, value=3, revision=6, expected=4)],
+        [op(Kind.WATCH_DELETE, 8, 8, revision=4), op(Kind.CREATE, 10, 11, value=3, revision=6, expected=4)],
+    ],
+    ids=["a create on its marker", "a read told its revision", "a watcher"],
+)
+def test_a_deletion_in_doubt_is_resolved_by_whoever_saw_its_marker(witness: list[Row]) -> None:
+    verdict = registers_are_linearizable(history([*RELEASED, *witness]))
+    assert verdict.status is Status.HOLDS, verdict.reason
+    assert verdict.evidence["unknown_resolved"] == 1
+    stale = [*RELEASED, *witness[:-1], op(Kind.CREATE, 10, 11, value=3, revision=6, expected=4)]
+    assert status([*stale, op(Kind.GET, 20, 21, value=1, revision=1)]) is Status.BROKEN
+
+
+def test_a_read_that_was_told_a_marker_does_not_make_one() -> None:
+    assert status([PUT_1, op(Kind.GET, 8, 9, revision=4)]) is Status.BROKEN
+
+
+def test_an_unseen_put_may_have_taken_effect_late_and_expired() -> None:
+    unseen = op(Kind.PUT, 4, None, value=3)
+    rows = [PUT_1, op(Kind.PUT, 52, 53, value=4, revision=3), op(Kind.GET, 60, 61)]
+    assert status([*rows, unseen], ttl_s=0.1) is Status.HOLDS
+    assert status(rows, ttl_s=0.1) is Status.BROKEN
+    assert status([*rows[:2], op(Kind.GET, 53.2, 53.4), unseen], ttl_s=0.1) is Status.BROKEN
 
 
 def test_values_must_be_unique() -> None:

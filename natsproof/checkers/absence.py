@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from natsproof.checkers.exhibits import exhibit
 from natsproof.checkers.line import Line, absent_reads
 from natsproof.checkers.segments import first_at_least
-from natsproof.checkers.writes import WriteLog
+from natsproof.checkers.writes import WriteLog, ttl_ns_by_key
 from natsproof.history import NEVER_NS, NONE, History, Kind
 from natsproof.verdict import Exhibit
 
@@ -105,24 +105,30 @@ def _next_open(opens_ns: Int, never: int) -> Index:
 def explained_by_unknown_deletes(
     history: History, log: WriteLog, line: Line, absence: Absence, group: int
 ) -> bool | None:
-    """Whether deletions of unknown outcome, which nobody saw, explain all absences of one key.
+    """Whether writes of unknown outcome, which nobody saw, explain all absences of one key: a deletion,
+    or a put that took effect late and, its age counted from its call, expired at once.
 
     True: an order with them exists (it is constructed and checked). False: none does. None: not decided.
-    Each deletion may stand in one slot, from its call on. Slots that a create needs are taken first,
-    then the latest slot of each read that has none yet, in the order of their latest slots.
+    Each removal may stand in one slot, from its call (or the end of that age) on. Slots that a create
+    needs are taken first, then the latest slot of each read that has none yet, in their order.
     """
     begin = int(line.starts[group])
     end = int(line.starts[group + 1]) if group + 1 < len(line.starts) else len(line.group)
     key = int(line.group_key[group])
+    ttl_ns = int(ttl_ns_by_key(history)[key])
     doubt = np.flatnonzero(log.floating() & (log.key == key))
-    doubt = doubt[np.isin(log.kind[doubt], (Kind.DELETE, Kind.PURGE))]
+    deletes = np.isin(log.kind[doubt], (Kind.DELETE, Kind.PURGE))
+    replaces = (log.kind[doubt] == Kind.PUT) | ((log.kind[doubt] == Kind.UPDATE) & (log.expected[doubt] != 0))
+    called = log.call_ns[doubt] - line.start_ns + np.where(deletes, 0, ttl_ns - line.early_ns)
+    fits = deletes | (replaces & (ttl_ns > 0))
+    doubt, from_when = doubt[fits], dict(zip(doubt[fits].tolist(), called[fits].tolist(), strict=True))
     never = line.horizon + 1
     opens = line.opens_ns[begin:end].copy()
     forced = [
         int(c) - 1 - begin for c in absence.creates if begin <= c < end and opens[c - 1 - begin] == never
     ]
     mine = np.flatnonzero(absence.group == group)
-    puzzle = _Puzzle(log, line, absence, begin, end, mine)
+    puzzle = _Puzzle(log, line, absence, begin, end, mine, from_when)
     if not len(doubt):
         return False if forced else puzzle.placeable(opens)
     slots = puzzle.slots_needed(opens, forced)
@@ -137,7 +143,8 @@ def explained_by_unknown_deletes(
 
 @dataclass(frozen=True, slots=True)
 class _Puzzle:
-    """One key's slots begin..end and its absent reads `mine`; slots are counted from `begin`."""
+    """One key's slots begin..end and its absent reads `mine`; slots are counted from `begin`. `called`
+    says from when on each removal in doubt (a position in the log) may take effect."""
 
     log: WriteLog
     line: Line
@@ -145,6 +152,7 @@ class _Puzzle:
     begin: int
     end: int
     mine: Index
+    called: dict[int, int]
 
     def placeable(self, opens: Int) -> bool | None:
         """True if the earliest open slot suits every absent read, False if one has no slot, else None."""
@@ -173,7 +181,11 @@ class _Puzzle:
         for i in np.argsort(latest, kind="stable").tolist():
             low, high = int(earliest[i]), int(latest[i])
             own = opens[low : high + 1]
-            if ((own < never) & (own <= back[i])).any() or any(low <= c <= high for c in chosen):
+            if ((own < never) & (own <= back[i])).any():
+                continue
+            if min(self.called.values()) > back[i]:
+                return None
+            if any(low <= c <= high for c in chosen):
                 continue
             free = np.flatnonzero(usable[low : high + 1])
             if not len(free):
@@ -193,8 +205,7 @@ class _Puzzle:
 
     def _fits(self, slot: int, deletion: int) -> bool:
         expected = int(self.log.expected[deletion])
-        call = int(self.log.call_ns[deletion]) - self.line.start_ns
-        return call <= int(self.line.returned_after[self.begin + slot]) and (
+        return self.called[deletion] <= int(self.line.returned_after[self.begin + slot]) and (
             expected <= 0 or expected == self._revision(slot)
         )
 
@@ -203,7 +214,7 @@ class _Puzzle:
 
     def assign(self, opens: Int, slots: list[int], doubt: Index) -> bool:
         """Give each slot a deletion, those bound to its revision first, then the earliest call."""
-        left = sorted(doubt.tolist(), key=lambda d: int(self.log.call_ns[d]))
+        left = sorted(doubt.tolist(), key=lambda d: self.called[d])
         for slot in slots:
             fitting = [d for d in left if self._fits(slot, d)]
             bound = [d for d in fitting if self.log.expected[d] > 0]
@@ -211,5 +222,5 @@ class _Puzzle:
                 return False
             taken = (bound or fitting)[0]
             left.remove(taken)
-            opens[slot] = int(self.log.call_ns[taken]) - self.line.start_ns
+            opens[slot] = self.called[taken]
         return True

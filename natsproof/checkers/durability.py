@@ -94,8 +94,7 @@ def _sweep(history: History, log: WriteLog, early_ns: int) -> _Sweep:
     gone &= log.revision > last_delete[log.key]
     expired = gone & _may_have_expired(history, log, final_row, early_ns)
     in_doubt = np.zeros(keys + 1, dtype=np.bool_)
-    floating = log.floating() & ((log.kind == Kind.DELETE) | (log.kind == Kind.PURGE))
-    in_doubt[log.key[floating]] = True
+    in_doubt[log.key[log.floating() & ((log.kind == Kind.DELETE) | (log.kind == Kind.PURGE))]] = True
     doubtful = gone & ~expired & in_doubt[log.key]
     lost = behind | (gone & ~expired & ~doubtful)
     return _Sweep(

@@ -51,6 +51,7 @@ class Line:
     read_cluster: NDArray[np.int32]
     start_ns: int
     horizon: int
+    early_ns: int
 
     def row_of_write(self, log: WriteLog, cluster: int) -> int:
         """The operation that wrote this cluster's revision, NONE if it was the server or nobody."""
@@ -151,6 +152,7 @@ def line_of(
         read_cluster=read_cluster,
         start_ns=start_ns,
         horizon=horizon,
+        early_ns=early_ns,
     )
 
 

@@ -154,39 +154,63 @@ def write_log(history: History) -> WriteLog:
 
 
 def _with_markers(history: History, log: WriteLog) -> WriteLog:
-    """Add deletions that were seen but that no acknowledged write owns.
+    """Resolve deletions of unknown outcome by the markers that were seen, and add the server's own.
 
-    Each is given to an unconditional unknown deletion of its key, earliest call to lowest revision (if
-    any assignment is consistent, this one is), else it was the server's: expiry.
+    A marker is seen by a watcher, in a replica's store, by a read that was told its revision, or by a
+    create that was accepted on it. Only the first two show a deletion by the server: expiry.
     """
     ops = history.operations
-    deletes = np.isin(log.kind, (Kind.DELETE, Kind.PURGE))
     shows = kinds_mask(ops.kind, MARKERS) & (ops.revision >= 0) & (ops.value == ABSENT)
-    marker = rows_of(shows & (ops.outcome == Outcome.OK))
+    told = kinds_mask(ops.kind, (Kind.GET, Kind.FINAL_GET)) & (ops.revision >= 0) & (ops.value == ABSENT)
+    on = (ops.kind == Kind.CREATE) & (ops.expected > 0)
+    marker = rows_of((shows | told | on) & (ops.outcome == Outcome.OK))
     if not len(marker):
         return log
+    at = np.where(on[marker], ops.expected[marker], ops.revision[marker])
     owned = log.positioned()
-    pairs = pack(
-        np.append(log.key[owned], ops.key[marker]), np.append(log.revision[owned], ops.revision[marker])
-    )
+    pairs = pack(np.append(log.key[owned], ops.key[marker]), np.append(log.revision[owned], at))
     split = int(np.count_nonzero(owned))
-    _, first = np.unique(pairs[split:], return_index=True)
-    marker = marker[first[~np.isin(pairs[split:][first], pairs[:split])]]
-    if not len(marker):
+    # The first row of each pair; rows that show a marker themselves come before those that imply one.
+    order = np.argsort(~shows[marker], kind="stable")
+    _, first = np.unique(pairs[split:][order], return_index=True)
+    first = order[first]
+    first = first[~np.isin(pairs[split:][first], pairs[:split])]
+    if not len(first):
         return log
+    marker, at = marker[first], at[first]
     revision, happened = log.revision.copy(), log.happened.copy()
-    left = np.ones(len(marker), dtype=np.bool_)
-    candidates = np.flatnonzero(deletes & log.floating() & (log.expected < 0))
-    expired = ops.kind[marker] == Kind.WATCH_EXPIRED
-    for key in np.unique(log.key[candidates]).tolist():
-        mine = candidates[log.key[candidates] == key]
-        mine = mine[np.argsort(log.call_ns[mine], kind="stable")]
-        its = np.flatnonzero((ops.key[marker] == key) & ~expired)
-        its = its[np.argsort(ops.revision[marker[its]], kind="stable")][: len(mine)]
-        revision[mine[: len(its)]] = ops.revision[marker[its]]
-        happened[mine[: len(its)]] = True
-        left[its] = False
-    return _with_server_writes(history, log, marker[left], revision, happened)
+    left = _resolve_deletions(ops.key[marker], at, ops.kind[marker], log, revision, happened)
+    return _with_server_writes(history, log, marker[left & shows[marker]], revision, happened)
+
+
+def _resolve_deletions(
+    key: NDArray[np.int32],
+    at: NDArray[np.int64],
+    shown: NDArray[np.int8],
+    log: WriteLog,
+    revision: NDArray[np.int64],
+    happened: NDArray[np.bool_],
+) -> NDArray[np.bool_]:
+    """Give markers that nobody owns to deletions of unknown outcome; true where none was found.
+
+    In the order of revisions: to the one conditional on the revision before, else to the unconditional
+    one with the earliest call. If any assignment is consistent, this one is.
+    """
+    left = np.ones(len(key), dtype=np.bool_)
+    doubt = np.flatnonzero(log.floating() & ((log.kind == Kind.DELETE) | (log.kind == Kind.PURGE)))
+    if not len(doubt):
+        return left
+    mine = np.flatnonzero(np.isin(key, log.key[doubt]) & (shown != Kind.WATCH_EXPIRED))
+    for i in mine[np.argsort(at[mine], kind="stable")].tolist():
+        fitting = doubt[(log.key[doubt] == key[i]) & ~happened[doubt]]
+        known = (log.key == key[i]) & happened & (revision >= 0) & (revision < at[i])
+        before = int(revision[known].max()) if known.any() else 0
+        bound = fitting[log.expected[fitting] == before]
+        free = bound if len(bound) else fitting[log.expected[fitting] <= 0]
+        if len(free):
+            one = int(free[np.argmin(log.call_ns[free])])
+            revision[one], happened[one], left[i] = at[i], True, False
+    return left
 
 
 def _with_server_writes(
