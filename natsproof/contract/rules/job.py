@@ -15,6 +15,8 @@ _PROMISE = "a completed Job means that every bucket is there as promised"
 _ADD = re.compile(r"\bnats\s+(?:-\S+\s+)*kv\s+(?:add|new)\s+(\S+)")
 _READ = re.compile(r"\bnats\s+(?:-\S+\s+)*(?:stream\s+info|kv\s+(?:info|status))\b")
 _SET = re.compile(r"set\s+(?P<flags>(?:[-+]\w+\s*)+)")
+_ARGUMENTS = re.compile(r'"\$@"[^);]*\)?')
+_LEAVES = re.compile(r"\b(?:break|return|exit 0)\b")
 _FUNCTION = re.compile(r"(\w+)\s*\(\)\s*\{?")
 
 
@@ -45,18 +47,52 @@ def _stops_on_error(container: Container, lines: list[Line]) -> bool:
     return on
 
 
-def _hidden(line: Line) -> str | None:
-    """How a line with `nats kv add` hides its failure, if it does."""
-    match = _ADD.search(line.text)
-    rest = line.text[match.end() :] if match else ""
+def _hidden(text: str, end: int) -> str | None:
+    """How a line hides the failure of the command whose words so far end at `end`, if it does."""
+    rest = text[end:]
     if "||" in rest:
         return "`||` answers its failure"
     if re.search(r"(?<![|>&])\|(?!\|)", rest):
         return "only the last command of a pipeline counts"
-    if re.search(r"(?<![&>])&(?![&>])", rest):
+    if re.search(r"(?<![&>])&(?![&>1])", rest):
         return "`&` runs it in the background"
-    if "&&" in rest or re.match(r"(?:if|while|until|!)\b", line.text) or line.text.startswith("!"):
+    if "&&" in rest or re.match(r"(?:if|while|until|!)\b", text) or text.startswith("!"):
         return "`set -e` does not apply to a condition"
+    return None
+
+
+def _functions(lines: list[Line]) -> dict[str, list[Line]]:
+    """The lines of each function's body."""
+    found: dict[str, list[Line]] = {}
+    inside: str | None = None
+    for line in lines:
+        start = _FUNCTION.match(line.text)
+        if start:
+            inside = start[1]
+        if inside:
+            found.setdefault(inside, []).append(line)
+        if line.text.endswith("}"):
+            inside = None
+    return found
+
+
+def _swallowed(body: list[Line]) -> tuple[Line, str] | None:
+    """Where a function that runs its arguments hides their failure. `until` may ask again: it ends with a
+    success, unless something else leaves the loop."""
+    for index, line in enumerate(body):
+        match = _ARGUMENTS.search(line.text)
+        if match is None:
+            continue
+        if not line.text.startswith("until "):
+            how = _hidden(line.text, match.end())
+            if how:
+                return line, how
+            continue
+        for later in body[index + 1 :]:
+            if later.text.startswith("done"):
+                break
+            if _LEAVES.search(later.text):
+                return later, "it leaves the loop that asks again"
     return None
 
 
@@ -73,8 +109,11 @@ def the_job_fails_when_a_bucket_cannot_be_made(contract: Contract) -> Verdict:
             at(container.at("args"), "the script goes on after a failed command. Begin it with `set -eu`")
         )
     adds = [line for line in lines if _ADD.search(line.text)]
-    for line in adds:
-        how = _hidden(line)
+    hidden = [(line, _hidden(line.text, m.end())) for line in adds if (m := _ADD.search(line.text))]
+    wrappers = {line.text.split()[0] for line in adds}
+    bodies = [body for name, body in _functions(lines).items() if name in wrappers]
+    hidden += [swallowed for body in bodies if (swallowed := _swallowed(body))]
+    for line, how in hidden:
         if how:
             text = (
                 f"line {line.number} of the script, `{line.text}`, hides its failure: {how}. Write the"
@@ -134,11 +173,13 @@ def the_job_waits_for_the_servers(contract: Contract) -> Verdict:
     if found is None:
         return _no_script()
     container, lines = found
+    inside = {line.number for body in _functions(lines).values() for line in body}
     before = []
     for line in lines:
         if _ADD.search(line.text):
             break
-        before.append(line.text)
+        if line.number not in inside:
+            before.append(line.text)
     loops = any(re.match(r"(until|while|for)\b", text) for text in before)
     ends = any(re.search(r"\bexit\s+[1-9]", text) for text in before) or any(
         t.startswith("for ") for t in before
