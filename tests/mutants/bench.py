@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from natsproof.clock import as_seconds, now_ns
-from natsproof.report.run_folder import RunFolder
+from natsproof.report.run_folder import RunFolder, slug
 from natsproof.session import Ran, Session
 from tests.mutants.claims import NOT_PROMISED, claims, judge
 from tests.mutants.lying import lying
@@ -61,7 +62,8 @@ def execute(mutant: Mutant, open_cluster: Open, keep: Path | None = None) -> Res
     began_ns = now_ns()
     contract = edited((*mutant.setting, *mutant.edits))
     with tempfile.TemporaryDirectory(prefix="mutant-") as scratch:
-        path = keep / mutant.name if keep else Path(scratch)
+        path = keep / slug(mutant.name) if keep else Path(scratch)
+        shutil.rmtree(path, ignore_errors=True)  # an earlier run's trials would be taken for this one's
         for part in ("trials", "observations", "work"):
             (path / part).mkdir(parents=True, exist_ok=True)
         session = Session(

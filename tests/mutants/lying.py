@@ -22,7 +22,7 @@ class Lying:
 
     def up(self, *, within_s: float = UP_WITHIN_S) -> None:
         super().up(within_s=within_s)  # type: ignore[misc]
-        if type(self.lie) is not Lie:
+        if type(self.lie).sent is not Lie.sent or type(self.lie).got is not Lie.got:
             self.proxies = Proxies(self.lie, super().servers)  # type: ignore[misc]
             self.proxies.start()
 
@@ -39,7 +39,8 @@ class Lying:
         real: tuple[Server, ...] = super().servers  # type: ignore[misc]
         if self.proxies is None:
             return real
-        return tuple(replace(server, client_url=self.proxies.urls[server.name]) for server in real)
+        urls = self.proxies.urls  # a server added later has no proxy
+        return tuple(replace(server, client_url=urls.get(server.name, server.client_url)) for server in real)
 
     def monitor(self, server: str, path: str, *, timeout_s: float = 2.0) -> Any:
         answer = super().monitor(server, path, timeout_s=timeout_s)  # type: ignore[misc]

@@ -57,7 +57,7 @@ SHORT: dict[str, dict[str, Any]] = {
     "expiry": {"workloads": EXPIRY, "duration_s": 8.0},
     "expiry through a pause": {
         "workloads": EXPIRY,
-        "faults": (Pause("follower", at_s=1.5, down_s=2.0),),
+        "faults": (Pause("follower", at_s=1.5, down_s=1.3),),
         "duration_s": 8.0,
     },
     "locks": {"workloads": LOCKS, "duration_s": 10.0},
