@@ -8,6 +8,7 @@ so choices never conflict: a read that ended before another began is never place
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from natsproof.checkers.exhibits import exhibit
 from natsproof.checkers.line import Line, absent_reads
 from natsproof.checkers.segments import first_at_least
-from natsproof.checkers.writes import WriteLog, ttl_ns_by_key
+from natsproof.checkers.writes import WriteLog, ttl_ns_of
 from natsproof.history import NEVER_NS, NONE, History, Kind
 from natsproof.verdict import Exhibit
 
@@ -25,8 +26,9 @@ Index = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """Columns over absent reads of keys that were ever written: row, group, relative call and return,
-    `earliest` slot they may stand in and `end` of the key's slots."""
+    """Columns over absent reads of keys that were ever written, key after key: row, group, relative call
+    and return, `earliest` slot they may stand in and `end` of the key's slots. `floating` are the writes
+    in doubt (positions in the log), by key."""
 
     line: Line
     creates: Index  # clusters whose write succeeded only because the key was absent
@@ -36,6 +38,7 @@ class Absence:
     back: Int
     earliest: Int
     end: Int
+    floating: Index
 
     @classmethod
     def of(cls, history: History, log: WriteLog, line: Line, reads: tuple[Kind, ...]) -> Absence:
@@ -45,6 +48,9 @@ class Absence:
         rows = absent_reads(history, reads)
         group = line.group_of_key[ops.key[rows]]
         rows, group = rows[group >= 0], group[group >= 0]
+        order = np.argsort(group, kind="stable")
+        rows, group = rows[order], group[order]
+        floating = np.flatnonzero(log.floating())
         ends = np.append(line.starts[1:], len(line.group))
         call = ops.call_ns[rows] - line.start_ns
         back = np.where(ops.return_ns[rows] == NEVER_NS, line.horizon, ops.return_ns[rows] - line.start_ns)
@@ -57,6 +63,7 @@ class Absence:
             back=back,
             earliest=first_at_least(line.returned_after, line.starts[group], ends[group], call),
             end=ends[group],
+            floating=floating[np.argsort(log.key[floating], kind="stable")],
         )
 
     def judge(self) -> tuple[Index, Index, Index]:
@@ -102,6 +109,13 @@ def _next_open(opens_ns: Int, never: int) -> Index:
     return np.minimum.accumulate(at[::-1])[::-1]
 
 
+def _equal(rising: NDArray[Any], wanted: int) -> slice:
+    """Where a sorted array has that value."""
+    return slice(
+        int(np.searchsorted(rising, wanted, side="left")), int(np.searchsorted(rising, wanted, side="right"))
+    )
+
+
 def explained_by_unknown_deletes(
     history: History, log: WriteLog, line: Line, absence: Absence, group: int
 ) -> bool | None:
@@ -115,8 +129,8 @@ def explained_by_unknown_deletes(
     begin = int(line.starts[group])
     end = int(line.starts[group + 1]) if group + 1 < len(line.starts) else len(line.group)
     key = int(line.group_key[group])
-    ttl_ns = int(ttl_ns_by_key(history)[key])
-    doubt = np.flatnonzero(log.floating() & (log.key == key))
+    ttl_ns = ttl_ns_of(history, history.keys[key].bucket)
+    doubt = absence.floating[_equal(log.key[absence.floating], key)]
     deletes = np.isin(log.kind[doubt], (Kind.DELETE, Kind.PURGE))
     replaces = (log.kind[doubt] == Kind.PUT) | ((log.kind[doubt] == Kind.UPDATE) & (log.expected[doubt] != 0))
     called = log.call_ns[doubt] - line.start_ns + np.where(deletes, 0, ttl_ns - line.early_ns)
@@ -124,10 +138,10 @@ def explained_by_unknown_deletes(
     doubt, from_when = doubt[fits], dict(zip(doubt[fits].tolist(), called[fits].tolist(), strict=True))
     never = line.horizon + 1
     opens = line.opens_ns[begin:end].copy()
-    forced = [
-        int(c) - 1 - begin for c in absence.creates if begin <= c < end and opens[c - 1 - begin] == never
-    ]
-    mine = np.flatnonzero(absence.group == group)
+    within = slice(*np.searchsorted(absence.creates, (begin, end)).tolist())
+    forced = [c - 1 - begin for c in absence.creates[within].tolist() if opens[c - 1 - begin] == never]
+    span = _equal(absence.group, group)
+    mine = np.arange(span.start, span.stop)
     puzzle = _Puzzle(log, line, absence, begin, end, mine, from_when)
     if not len(doubt):
         return False if forced else puzzle.placeable(opens)

@@ -241,10 +241,15 @@ def _with_server_writes(
     )
 
 
+def ttl_ns_of(history: History, bucket: str) -> int:
+    """A bucket's time to live, 0 if it has none."""
+    info = history.meta.get("buckets", {}).get(bucket, {})
+    return int(float(info.get("ttl_s") or 0) * 1e9)
+
+
 def ttl_ns_by_key(history: History) -> NDArray[np.int64]:
     """Each key's time to live from `meta["buckets"][bucket]["ttl_s"]`; 0 where its bucket has none."""
-    buckets = history.meta.get("buckets", {})
-    ttl = {name: int(float(info.get("ttl_s") or 0) * 1e9) for name, info in buckets.items()}
+    ttl = {name: ttl_ns_of(history, name) for name in history.meta.get("buckets", {})}
     if not any(ttl.values()):
         return np.zeros(len(history.keys), dtype=np.int64)
     return np.fromiter((ttl.get(k.bucket, 0) for k in history.keys), np.int64, len(history.keys))
