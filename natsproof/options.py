@@ -87,7 +87,7 @@ def _existing(config: pytest.Config, name: str, folder: bool = False) -> Path | 
     if not (path.is_dir() if folder else path.is_file()):
         kind = "folder" if folder else "file"
         raise UsageError(f"--{name.replace('_', '-')} {value}: no such {kind} (looked at {path})")
-    return path
+    return path.resolve() if folder else path  # reports/latest will soon be another
 
 
 def read_options(config: pytest.Config, seed: int | None = None) -> Options:

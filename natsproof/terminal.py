@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from natsproof.report.record import Run, Title
 from natsproof.verdict import Status
 
 Line = tuple[str, dict[str, bool]]
+LONGEST = 400
 
 
 def header(facts: Mapping[str, Any]) -> list[str]:
@@ -32,7 +34,8 @@ def header(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    """Not the logs of a platform that did not start: they stand above, and in the report."""
+    return textwrap.shorten(text, LONGEST, placeholder=" ...")
 
 
 def summary(run: Run, folder: Path, notes: list[str]) -> Iterator[Line]:

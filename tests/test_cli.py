@@ -14,11 +14,14 @@ import yaml
 
 from natsproof.cli import main
 from natsproof.report.build import build
-from natsproof.report.record import COMPLETE, Claim
+from natsproof.report.record import COMPLETE, Claim, Run
 from natsproof.report.run_folder import RunFolder, create
 from natsproof.report.trend import as_page, flips, nights, series
+from natsproof.terminal import summary as end_lines
 from natsproof.verdict import Status
-from tests.sessions import HOLDS, environment, lay_out
+from tests.sessions import BROKEN, HOLDS, Session, environment, lay_out, session
+
+__all__ = ["session"]
 
 MANIFESTS = Path(__file__).parent.parent / "manifests"
 
@@ -156,6 +159,23 @@ def test_trend_follows_each_claim_over_the_runs_that_judged_it(reports: Path) ->
 def test_trend_of_nothing_exits_4(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["trend", str(tmp_path)]) == 4
     assert "no run here; pytest suites/ leaves one" in capsys.readouterr().err
+
+
+# -- what a run says at its end
+
+
+def test_latest_is_the_run_that_it_was_at_the_start(session: Session) -> None:
+    assert session(BROKEN).returncode == 1
+    done = session(HOLDS + BROKEN.replace("one_is_lost", "all_is_well"), "--baseline", "reports/latest")
+    assert "test_a_put_survives: BROKEN -> HOLDS" in done.stdout, done.stdout
+
+
+def test_a_long_reason_is_one_line_of_bounded_length(reports: Path) -> None:
+    long = Claim("test_it", "suites/test_x.py::test_it", "It.", Status.UNKNOWN, "down\n" + "log line\n" * 500)
+    lines = [line for line, _ in end_lines(Run({}, COMPLETE, (long,)), reports, [])]
+    (said,) = [line for line in lines if line.startswith("UNKNOWN test_it: down log line")]
+    assert said.endswith(" ...")
+    assert len(said) < 500
 
 
 # -- doctor, and what runs lint for others
