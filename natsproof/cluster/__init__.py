@@ -172,6 +172,30 @@ class Rollable(Protocol):
 
 
 @runtime_checkable
+class Changeable(Protocol):
+    """Manifests can be changed under it; pods follow when they are made anew."""
+
+    def apply(self, contract: Contract) -> None:
+        """Pods that run go on as they are. A changed server image is what new pods run."""
+        ...
+
+
+@runtime_checkable
+class Administrable(Protocol):
+    """An operator can work on it: run the nats CLI beside it, and its set-up Job once more."""
+
+    def administer(self, script: str, *, folder: Path, within_s: float = 60.0) -> tuple[int, str]:
+        """Run a bash script in `folder` as the runbook's tools pod does: `nats` on PATH, NATS_URL for
+        clients without credentials, SYS_USER and SYS_PASSWORD of the system account. (exit code, output).
+        """
+        ...
+
+    def run_job(self) -> JobResult:
+        """The set-up Job's pod once, whatever the Job allows in attempts."""
+        ...
+
+
+@runtime_checkable
 class NodeLosable(Protocol):
     """The machine under a server can be lost whole: its kubelet falls silent too."""
 
@@ -206,4 +230,6 @@ CAPABILITIES: dict[str, type] = {
     "ClockShiftable": ClockShiftable,
     "Rollable": Rollable,
     "NodeLosable": NodeLosable,
+    "Changeable": Changeable,
+    "Administrable": Administrable,
 }

@@ -8,9 +8,10 @@ from typing import Any
 from natsproof.workloads.expiry import Expiry
 from natsproof.workloads.ledger import Ledger
 from natsproof.workloads.locks import Locks
+from natsproof.workloads.operations import FullBucket
 from natsproof.workloads.register import Register
 from natsproof.workloads.watch import Watch
 
 WORKLOADS: dict[str, Callable[..., Any]] = {
-    it.__name__: it for it in (Expiry, Ledger, Locks, Register, Watch)
+    it.__name__: it for it in (Expiry, FullBucket, Ledger, Locks, Register, Watch)
 }

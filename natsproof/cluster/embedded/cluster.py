@@ -9,6 +9,7 @@ import os
 import platform
 import shutil
 import signal
+import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,11 +17,12 @@ from typing import Any
 
 from natsproof.clock import wait_until
 from natsproof.cluster import JobResult, PodEvent, Server
-from natsproof.cluster.binaries import Binaries
+from natsproof.cluster.binaries import Binaries, for_image
 from natsproof.cluster.embedded.controller import ControlPlane
 from natsproof.cluster.embedded.differences import differences
 from natsproof.cluster.embedded.kubelet import ContainerState
 from natsproof.cluster.embedded.loopback import LoopbackRuntime
+from natsproof.cluster.embedded.podplan import secret_values
 from natsproof.cluster.embedded.probes import port_of
 from natsproof.cluster.embedded.runtime import Runtime, is_stopped
 from natsproof.cluster.embedded.stores import FolderStore, VolumeStore
@@ -213,11 +215,65 @@ class EmbeddedCluster:
     def apply(self, contract: Contract) -> None:
         """Changed manifests: ConfigMaps reach mounted folders at once, pods when they are next made.
 
-        Pods that run go on as they are (`rolling_restart`); the set-up Job is not run again.
+        Pods that run go on as they are (`rolling_restart`); the set-up Job is not run again. With another
+        server image, containers started from now on run that version's nats-server, which must be in the
+        cache: there is no network here. Raises ClusterError.
         """
-        plane = self._running()
+        plane, image = self._running(), contract.server_container.image
+        if image != self.contract.server_container.image:
+            self.binaries = for_image(image, cli=self.binaries.cli.path)
+            plane.node.programs = {**plane.node.programs, "nats-server": self.binaries.server.path}
         self.contract = plane.node.contract = contract
         plane.refresh_volumes()
+
+    def administer(self, script: str, *, folder: Path, within_s: float = 60.0) -> tuple[int, str]:
+        """Run a bash script beside the servers, as from the runbook's tools pod."""
+        tools = self.workdir / "tools"
+        tools.mkdir(exist_ok=True)
+        if not (tools / "nats").is_symlink():
+            (tools / "nats").symlink_to(self.binaries.cli.path)
+        user, password = self._system_user()
+        environment = {
+            "PATH": f"{tools}:{os.environ.get('PATH', '/usr/bin:/bin')}",
+            "NATS_URL": ",".join(server.client_url for server in self.servers),
+            "HOME": str(folder),
+            "SYS_USER": user,
+            "SYS_PASSWORD": password,
+        }
+        try:
+            done = subprocess.run(
+                ["bash", "-c", script],
+                env=environment,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=within_s,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as late:
+            raise DeadlineExceeded(f"a script took longer than {within_s:g} s: {script[-200:]}") from late
+        return done.returncode, done.stdout
+
+    def run_job(self) -> JobResult:
+        """The set-up Job's pod once more, without a second attempt."""
+        plane = self._running()
+        return plane.call(plane.run_job_once(), UP_LIMIT_S)
+
+    def _system_user(self) -> tuple[str, str]:
+        """Name and password in the system account, as the manifests give them; empty without one."""
+        tree = self.contract.config.tree
+        account = tree.get("accounts", {}).get(tree.get("system_account", ""), {})
+        # the Contract has no secrets' values; the server's container has one secret, the password
+        secrets = [
+            secret_values(self.contract, variable.secret)[variable.key]
+            for variable in self.contract.server_container.env
+            if variable.secret and variable.key
+        ]
+        for user in account.get("users", ()):
+            return str(user["user"]), secrets[0] if secrets else str(user.get("password", ""))
+        return "", ""
 
     def rolling_restart(self) -> None:
         """As `kubectl rollout restart`: from the highest ordinal, each when the one before is Ready."""

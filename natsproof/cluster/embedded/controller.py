@@ -7,9 +7,11 @@ import threading
 import uuid
 from collections.abc import Coroutine, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from natsproof.cluster import JobResult
 from natsproof.cluster.embedded import dns
 from natsproof.cluster.embedded.kubelet import Node, Pod
 from natsproof.cluster.embedded.podplan import CLUSTER_DOMAIN, PodIdentity
@@ -105,6 +107,14 @@ class ControlPlane:
     async def _run_job(self, job: JobRun) -> None:
         await asyncio.sleep(JOB_AFTER_S)
         await job.run()
+
+    async def run_job_once(self) -> JobResult:
+        """The Job's pod once. Raises UsageError without a Job or while one runs."""
+        if self.contract.job is None or (self.job and not self.job.done):
+            raise UsageError("there is no set-up Job in the manifests, or it runs already")
+        self.job = JobRun(self.node, replace(self.contract.job, backoff_limit=0), self._job_pod)
+        await self.job.run()
+        return self.job.result
 
     async def _end(self) -> None:
         for task in self._tasks:
