@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from natsproof.certification import _outcome
@@ -84,6 +85,21 @@ def _claim(name: str, module: str, call: Callable[..., None], common: list[Any])
     return Claim(name, module, call, tuple(dict(c) for c in itertools.product(*axes)), needs)
 
 
+_NO_OPTIONS = SimpleNamespace(getoption=lambda name: None)
+
+
+def _arguments(function: Callable[..., Any], module: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the function wants: given, or made by a fixture of its module."""
+    wanted = {}
+    for name in inspect.signature(function).parameters:
+        if name in given:
+            wanted[name] = given[name]
+            continue
+        fixture = getattr(importlib.import_module(module), name).__wrapped__
+        wanted[name] = fixture(**_arguments(fixture, module, given))
+    return wanted
+
+
 def judge(claim: Claim, parameters: Mapping[str, Any], contract: Contract, session: Any) -> tuple[str, str]:
     """(HOLDS, UNKNOWN, BROKEN or NOT PROMISED; the reason), by the suite's own function, checker, guards.
 
@@ -92,7 +108,8 @@ def judge(claim: Claim, parameters: Mapping[str, Any], contract: Contract, sessi
     certify = Certify(contract, "quick", lambda: session, "make mutants", claim.name)
     error: Exception | None = None
     try:
-        claim.call(certify=certify, contract=contract, **parameters)
+        given = {"certify": certify, "contract": contract, "pytestconfig": _NO_OPTIONS, **parameters}
+        claim.call(**_arguments(claim.call, claim.module, given))
     except NotPromised as problem:
         return NOT_PROMISED, str(problem)
     except (ClaimBroken, EvidenceMissing, NatsproofError) as problem:

@@ -254,17 +254,23 @@ class ChangesTheTtl(Lie):
 
 
 class RefusesFreeLocks(Lie):
-    """Every n-th create is refused as if the key existed."""
+    """Every n-th create is refused as if the key existed, and its second attempt on a marker too."""
 
-    def __init__(self, n: int = 6) -> None:
+    def __init__(self, n: int = 3) -> None:
         self._n, self._number = n, count(1)
+        self._refused: set[tuple[int, str]] = set()
 
     def sent(self, link: Link, message: Sent) -> bool:
-        if expected_of(message) == 0 and not next(self._number) % self._n:
-            said = "wrong last sequence: 1"
-            link.answer(message.reply, refusal(400, 10071, said, bucket_of(message)))
-            return False
-        return True
+        expected, place = expected_of(message), (id(link), message.subject)
+        again = place in self._refused and expected
+        self._refused.discard(place)
+        if not again and (expected != 0 or next(self._number) % self._n):
+            return True
+        if expected == 0:
+            self._refused.add(place)
+        said = "wrong last sequence: 1"
+        link.answer(message.reply, refusal(400, 10071, said, bucket_of(message)))
+        return False
 
 
 class RefusesWrites(Lie):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-from tests.mutants.catalogue import contract, facts, harness, rules, server
+from tests.mutants.catalogue import contract, facts, harness, operations, rules, server
 from tests.mutants.claims import claims
 from tests.mutants.mutant import Mutant, parted
 from tests.mutants.short import QUICK
@@ -13,7 +13,8 @@ from tests.mutants.short import QUICK
 
 @cache
 def mutants() -> tuple[Mutant, ...]:
-    found = (*rules.MUTANTS, *facts.MUTANTS, *contract.MUTANTS, *server.MUTANTS, *harness.MUTANTS)
+    groups = (rules, facts, contract, server, operations, harness)
+    found = tuple(mutant for group in groups for mutant in group.MUTANTS)
     names = [mutant.name for mutant in found]
     if twice := {name for name in names if names.count(name) > 1}:
         raise LookupError(f"mutants of one name: {', '.join(sorted(twice))}")
