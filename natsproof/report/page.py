@@ -32,7 +32,10 @@ def page(folder: RunFolder, run: Run) -> str:
     """The page as text. Reads every history of the run once; one that is damaged is named, not fatal."""
     trials, coverage, problems = _trials(folder, run)
     mutants = _mutants(folder.path)
-    claims = [_claim_view(claim, folder, trials, mutants.get(claim.name, [])) for claim in run.claims]
+    claims = [
+        _claim_view(claim, folder, trials, mutants.get(claim.name.partition("[")[0], []))
+        for claim in run.claims
+    ]
     return render(
         "page.html.j2",
         run=run,
@@ -143,10 +146,10 @@ def _source(folder: Path, place: str) -> list[dict[str, Any]]:
 
 
 def _mutants(folder: Path) -> dict[str, list[str]]:
-    """Mutants seen to break each claim, as `make mutants` left them in `reports/mutants.json`:
-    `{"claims": {"test_name": ["mutant", ...]}}`."""
+    """Mutants seen to break each claim, as `make mutants ARGS=--write` left them in `suites/mutants.json`
+    beside the folder of reports: `{"claims": {"test_name": ["mutant", ...]}}`."""
     try:
-        data = json.loads((folder.parent / "mutants.json").read_text())
+        data = json.loads((folder.parent.parent / "suites" / "mutants.json").read_text())
         return {str(k): [str(m) for m in v] for k, v in data["claims"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}

@@ -62,7 +62,7 @@ class Worker:
         alarm = threading.Timer(LONGEST_S, process.kill)
         alarm.start()
         try:
-            process.stdin.write(mutant.name.encode() + b"\n")
+            process.stdin.write(orjson.dumps({"name": mutant.name, "claims": mutant.claims}) + b"\n")
             process.stdin.flush()
             line = process.stdout.readline()
         finally:
@@ -177,7 +177,8 @@ def main() -> int:
     for name in failing:
         print(f"does not hold with nothing wrong: {name}")
     if options.write:
-        write_files(work, results, control)
+        total, known = write_files(work, results, control)
+        print(f"docs/mutants.md: {total} of {known} seen killed")
     print(f"{len(control) - len(failing)} of {len(control)} controls hold")
     print(f"{len(work) - len(survivors)} of {len(work)} mutants killed")
     return 1 if survivors or failing or bare else 0

@@ -1,9 +1,13 @@
-"""A process with a universe of its own that judges mutants: names in, a line of JSON each out."""
+"""A process with a universe of its own that judges mutants: a line of JSON in, and one out, for each.
+
+`{"name", "claims"}` in: a control has other claims when fewer mutants were chosen.
+"""
 
 from __future__ import annotations
 
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 
@@ -23,10 +27,12 @@ def main() -> int:
     known = {mutant.name: mutant for mutant in everything()}
     out = sys.stdout.buffer
     for line in sys.stdin:
-        name = line.rstrip("\n")
+        asked = orjson.loads(line)
+        name = asked["name"]
         try:
+            mutant = replace(known[name], claims=tuple(asked["claims"]))
             result = execute(
-                known[name], lambda contract, workdir: embedded(contract, workdir, binaries=binaries), keep
+                mutant, lambda contract, workdir: embedded(contract, workdir, binaries=binaries), keep
             )
         except Exception as problem:  # a mutant that cannot be judged is not killed, and the next one goes on
             traceback.print_exc()

@@ -34,9 +34,7 @@ def controls(chosen: Sequence[Mutant]) -> tuple[Mutant, ...]:
             groups.setdefault((what, mutant.setting), {})[text] = None
     made: list[Mutant] = []
     for (what, setting), texts in groups.items():
-        name = f"control: {what}"
-        while any(one.name == name for one in made):
-            name += ", otherwise set"
+        name = f"control: {what}" + (f", {setting[0].replace.split()[-1]}" if setting else "")  # type: ignore[index]
         made.append(Mutant(name, "control", tuple(texts), "HOLDS", setting=setting))  # type: ignore[arg-type]
     return tuple(made)
 
