@@ -11,6 +11,7 @@ import pytest
 
 from natsproof.cluster import Server
 from tests.mutants import lies, store_lies
+from tests.mutants.__main__ import needs_servers
 from tests.mutants.catalogue import controls, mutants
 from tests.mutants.claims import claims, judge
 from tests.mutants.manifests import Edit, edited
@@ -38,6 +39,16 @@ def test_every_mutant_names_claims_and_trials_that_exist() -> None:
 def test_every_mutant_that_runs_servers_has_a_control() -> None:
     controlled = {text for control in controls(mutants()) for text in control.claims}
     assert {text for m in mutants() if m.controlled for text in m.claims} == controlled
+
+
+def test_the_edits_of_mutants_that_run_servers_fit_the_manifests() -> None:
+    misfits = {}
+    for edits in {(*m.setting, *m.edits) for m in mutants() if needs_servers(m)}:
+        try:
+            edited(edits)
+        except LookupError as problem:
+            misfits[edits] = str(problem)
+    assert misfits == {}
 
 
 @pytest.mark.parametrize("find", ["app: nats-platform", "no such text"])

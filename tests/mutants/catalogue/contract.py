@@ -53,7 +53,7 @@ BUCKETS = (
         "the Job forgets a promised bucket",
         "contract",
         (AS_PROMISED, REPLICATED),
-        edits=(*NO_CHECK, Edit(JOB, f"              nats kv {STATE}\n", "")),
+        edits=(*NO_CHECK, Edit(JOB, f"              again nats kv {STATE}\n", "")),
     ),
     Mutant(
         "a bucket in memory, and all die",
@@ -63,7 +63,10 @@ BUCKETS = (
             "test_an_acknowledged_put_survives_sigkill_of_all_servers_at_once[message_state]",
             "test_writes_were_in_flight_when_all_servers_died",
         ),
-        edits=_state("storage=file", "storage=memory"),
+        edits=_state(
+            "storage=file --history=1 --ttl=15m --max-bucket-size=10GiB",
+            "storage=memory --history=1 --ttl=15m --max-bucket-size=10MiB",
+        ),
     ),
     Mutant(
         "the Job expects a size that it does not ask for",
@@ -110,19 +113,6 @@ STARTS = (
         ("test_the_promised_monitoring_endpoints_answer_on_every_server",),
         edits=(Edit(PROMISES, "/subsz, /jsz]", "/subsz, /jsz, /metrics]"),),
         fast=True,
-    ),
-    Mutant(
-        "the command line overrides the configuration",
-        "contract",
-        ("test_the_servers_run_the_configuration_of_the_manifests",),
-        edits=(
-            Edit(
-                "statefulset.yaml",
-                'command: ["nats-server"]\n          args: ["--config", "/etc/nats-config/nats.conf"]',
-                'command: ["/bin/sh", "-c", "sed s/180Gi/170Gi/ /etc/nats-config/nats.conf > /tmp/n.conf'
-                ' && exec nats-server --config /tmp/n.conf"]',
-            ),
-        ),
     ),
 )
 
