@@ -7,7 +7,7 @@ ARGS   ?=
 DEPTH  ?= quick
 WORKERS ?= 2
 
-.PHONY: help setup certify test check bench mutants kind capacity track-record lock clean
+.PHONY: help setup certify test check bench mutants kind capacity reference track-record lock clean
 
 help:            ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -17,6 +17,7 @@ setup: $(VENV)/.ready ## Virtual environment from the lock, nats-server and nats
 $(VENV)/.ready: requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install -qq --no-index --no-deps --no-build-isolation --editable .
 	$(BIN)/python -m natsproof.cluster.binaries manifests
 	@touch $@
 
@@ -43,6 +44,9 @@ kind: setup      ## Certify on a kind cluster made for this run
 
 capacity: setup  ## How much the platform takes, under pod kills too
 	$(BIN)/python -m pytest suites/test_capacity.py $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+reference: setup ## docs/claims.md from the suites, the rules and the mutants
+	$(BIN)/python -m tests.reference
 
 track-record: setup ## Find a published defect again: make track-record ISSUE=7564
 	$(BIN)/python -m tests.track_record $(ISSUE)

@@ -13,12 +13,13 @@ import pytest
 import yaml
 
 from natsproof.cli import main
+from natsproof.contract.rules.rule import Rule
 from natsproof.report.build import build
 from natsproof.report.record import COMPLETE, Claim, Run
 from natsproof.report.run_folder import RunFolder, create
 from natsproof.report.trend import as_page, flips, nights, series
 from natsproof.terminal import summary as end_lines
-from natsproof.verdict import Status
+from natsproof.verdict import Status, unknown
 from tests.sessions import BROKEN, HOLDS, Session, environment, lay_out, session
 
 __all__ = ["session"]
@@ -93,6 +94,19 @@ def test_lint_of_what_cannot_be_read_exits_4(tmp_path: Path, capsys: pytest.Capt
     (tmp_path / "bad.yaml").write_text("kind: [\n")
     assert main(["lint", str(tmp_path / "bad.yaml")]) == 4
     assert "bad.yaml:" in capsys.readouterr().err
+
+
+def test_lint_that_cannot_decide_exits_6(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("natsproof.lint.RULES", [Rule("it_is_so", "It.", "x", lambda _: unknown("no Job"))])
+    assert main(["lint", str(MANIFESTS)]) == 6
+    assert "UNKNOWN it_is_so: no Job" in capsys.readouterr().out
+
+
+def test_a_file_that_cannot_be_written_exits_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lint", str(MANIFESTS), "--sarif", str(tmp_path / "nowhere" / "s.sarif")]) == 3
+    assert "natsproof: FileNotFoundError: " in capsys.readouterr().err
 
 
 # -- verify
@@ -181,16 +195,22 @@ def test_a_long_reason_is_one_line_of_bounded_length(reports: Path) -> None:
 # -- doctor, and what runs lint for others
 
 
-def test_doctor_says_claim_by_claim_what_can_be_decided(tmp_path: Path) -> None:
-    lay_out(tmp_path, HOLDS + HOLDS.replace("def ", "@pytest.mark.needs('PowerCuttable')\ndef test_power_"))
-    done = subprocess.run(
+def doctor(folder: Path, claims: str) -> subprocess.CompletedProcess[str]:
+    lay_out(folder, claims)
+    return subprocess.run(
         [sys.executable, "-m", "natsproof.cli", "doctor", "--cluster", "none", "--manifests", str(MANIFESTS)],
-        cwd=tmp_path,
-        env=environment(tmp_path),
+        cwd=folder,
+        env=environment(folder),
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
+    )
+
+
+def test_doctor_says_claim_by_claim_what_can_be_decided(tmp_path: Path) -> None:
+    done = doctor(
+        tmp_path, HOLDS + HOLDS.replace("def ", "@pytest.mark.needs('PowerCuttable')\ndef test_power_")
     )
     assert done.returncode == 6, done.stderr
     lines = done.stdout.splitlines()
@@ -198,6 +218,12 @@ def test_doctor_says_claim_by_claim_what_can_be_decided(tmp_path: Path) -> None:
     reason = "the none cluster here is not PowerCuttable"
     assert f"cannot suites/test_it.py::test_power_test_nothing_is_lost: {reason}" in lines
     assert not (tmp_path / "reports").exists()
+
+
+def test_doctor_has_nothing_to_say_where_all_can_be_decided(tmp_path: Path) -> None:
+    done = doctor(tmp_path, HOLDS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "cannot" not in done.stdout
 
 
 def test_the_pre_commit_hook_runs_a_command_that_exists(capsys: pytest.CaptureFixture[str]) -> None:
