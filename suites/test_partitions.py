@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import pytest
 
-from natsproof.checkers.durability import no_acknowledged_put_is_lost, no_write_is_acknowledged_during
+from natsproof.checkers.durability import (
+    no_acknowledged_put_is_lost_by_two_leaders,
+    no_write_is_acknowledged_during,
+)
 from natsproof.checkers.guards import (
     acknowledged_puts,
     acknowledged_writes,
@@ -32,8 +35,8 @@ def test_an_acknowledged_put_survives_a_partition(certify, contract, trial):
     """Every put acknowledged on either side of a partition, at any time, is read back after it heals."""
     certify.that(
         certify.run(trial),
-        no_acknowledged_put_is_lost,
-        given=[every_fault_landed, at_least(300, acknowledged_puts)],
+        no_acknowledged_put_is_lost_by_two_leaders,
+        given=[every_fault_landed, at_least(200, acknowledged_puts)],
         promise=certify.survives("partition"),
     )
 

@@ -18,21 +18,22 @@ from natsproof.verdict import Exhibit, Verdict, broken, holds, unknown
 Mask = NDArray[np.bool_]
 
 
-def no_acknowledged_put_is_lost(history: History, *, early_s: float = 0.05) -> Verdict:
+def no_acknowledged_put_is_lost(history: History, *, early_s: float = 0.05, refusals: bool = True) -> Verdict:
     """Every acknowledged write is found at the end: it, or a later write of its key.
 
     "The end" is the last answered FINAL_GET of each key. A key that is absent is no loss if the bucket's
     TTL (`meta["buckets"][bucket]["ttl_s"]`) had passed since its last acknowledged write was called
     (within `early_s`), or if a deletion of unknown outcome may explain it; such writes do not count as
-    evidence. BROKEN also if a refused write is stored, or a value is found that nobody wrote.
-    UNKNOWN if the final sweep does not cover an acknowledged write.
+    evidence. BROKEN also if a refused write is stored (unless `refusals` is false: then it is counted
+    only), or a value is found that nobody wrote. UNKNOWN if the final sweep does not cover an acknowledged write.
     """
     log = write_log(history)
     if log.repeated_values:
         return unknown(f"{log.repeated_values} values were written twice: reads do not name their write")
     sweep = _sweep(history, log, int(early_s * 1e9))
     evidence = _evidence(history, log, sweep)
-    exhibits, reasons = _violations(history, log, sweep)
+    evidence["refused_yet_stored"] = len(log.refused_rows)
+    exhibits, reasons = _violations(history, log, sweep, refusals)
     lost = int(np.count_nonzero(sweep.lost))
     if reasons:
         return broken("; ".join(reasons), exhibits, **evidence)
@@ -55,6 +56,12 @@ def no_acknowledged_put_is_lost(history: History, *, early_s: float = 0.05) -> V
         f"(95 % bound on the loss rate {min(1.0, 3 / judged):.2g})",
         **evidence,
     )
+
+
+def no_acknowledged_put_is_lost_by_two_leaders(history: History) -> Verdict:
+    """`no_acknowledged_put_is_lost` where a deposed leader may refuse what its successor stores: such
+    writes are counted as `refused_yet_stored`; the guarantee is about acknowledged ones alone."""
+    return no_acknowledged_put_is_lost(history, refusals=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +190,9 @@ def _shape_of_loss(history: History, log: WriteLog, sweep: _Sweep) -> tuple[int,
     return n_pre, len(lost) - n_pre - n_post, n_post
 
 
-def _violations(history: History, log: WriteLog, sweep: _Sweep) -> tuple[list[Exhibit], list[str]]:
+def _violations(
+    history: History, log: WriteLog, sweep: _Sweep, refusals: bool
+) -> tuple[list[Exhibit], list[str]]:
     reasons: list[str] = []
     exhibits: list[Exhibit] = []
     lost = np.flatnonzero(sweep.lost)
@@ -192,7 +201,7 @@ def _violations(history: History, log: WriteLog, sweep: _Sweep) -> tuple[list[Ex
         reasons.append(f"{count(len(lost), 'acknowledged write')} of {judged:,} lost")
         for one in lost[:MOST].tolist():
             exhibits.append(_lost(history, log, sweep, one))
-    if len(log.refused_rows):
+    if refusals and len(log.refused_rows):
         reasons.append(f"{count(len(log.refused_rows), 'read')} found a write that was refused")
         by_seen = dict(zip(log.seen.tolist(), log.seen_write.tolist(), strict=True))
         for row in log.refused_rows[:MOST].tolist():

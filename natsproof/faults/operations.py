@@ -10,6 +10,10 @@ from typing import Any, ClassVar
 from natsproof.clock import wait_until
 from natsproof.errors import ClusterError
 from natsproof.faults import Aimed
+from natsproof.faults.sight import confirmed
+
+#: How long a server may take to answer its monitoring port on a busy machine.
+WITNESS_S = 8.0
 
 
 def server_ids(cluster: Any, targets: Sequence[str]) -> dict[str, str]:
@@ -40,7 +44,15 @@ class RollingRestart(Aimed):
     one_shot: ClassVar[bool] = True
 
     def sight(self, cluster: Any, targets: Sequence[str]) -> Mapping[str, str]:
-        return server_ids(cluster, targets)
+        """A busy server may be late once: asked until all have answered, for as long as the witness waits."""
+        seen: dict[str, str] = {}
+
+        def all_known() -> str:
+            seen.update(server_ids(cluster, targets))
+            return "known" if len(seen) == len(targets) else ""
+
+        confirmed("all servers to tell their ids", all_known, within_s=WITNESS_S)
+        return seen
 
     def inject(self, cluster: Any, targets: Sequence[str]) -> None:
         ordinals = {server.name: server.ordinal for server in cluster.servers}
@@ -50,9 +62,15 @@ class RollingRestart(Aimed):
             wait_until(f"{target} ready", partial(cluster.ready, target), within_s=self.ready_s)
 
     def witness_change(self, cluster: Any, targets: Sequence[str], before: Mapping[str, str]) -> str:
-        now = server_ids(cluster, targets)
-        changed = [name for name in targets if name in before and now.get(name, before[name]) != before[name]]
-        return f"{', '.join(changed)} came back with new ids" if len(changed) == len(targets) else ""
+        if missing := [name for name in targets if name not in before]:
+            raise ClusterError(f"the ids of {', '.join(missing)} from before are not known")
+
+        def probe() -> str:
+            now = server_ids(cluster, targets)
+            changed = [name for name in targets if now.get(name, before[name]) != before[name]]
+            return f"{', '.join(changed)} came back with new ids" if len(changed) == len(targets) else ""
+
+        return confirmed("the servers to answer with new ids", probe, within_s=WITNESS_S)
 
     def witness(self, cluster: Any, targets: Sequence[str]) -> str:
         return ""  # a restart that is over leaves no trace without the ids from before
