@@ -5,16 +5,18 @@ BIN    := $(VENV)/bin
 SEED   ?=
 ARGS   ?=
 DEPTH  ?= quick
-WORKERS ?= 2
+# Trials mostly wait for elections: more workers than cores pay.
+WORKERS ?= 4
+CLAIMS  ?= suites/
 
-.PHONY: help setup certify test check bench mutants kind capacity reference track-record lock clean
+.PHONY: help setup certify test check bench mutants kind load capacity reference track-record lock clean
 
 help:            ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.ready ## Virtual environment from the lock, nats-server and nats CLI
 
-$(VENV)/.ready: requirements.lock
+$(VENV)/.ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install -qq --no-index --no-deps --no-build-isolation --editable .
@@ -22,10 +24,11 @@ $(VENV)/.ready: requirements.lock
 	@touch $@
 
 certify: setup   ## Certify manifests/ on three real servers; report in reports/latest/
-	$(BIN)/python -m pytest suites/ -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --depth $(DEPTH) $(if $(SEED),--seed $(SEED)) $(ARGS)
+	$(BIN)/python -m pytest $(CLAIMS) -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -m "not load" \
+	  --depth $(DEPTH) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 test: setup      ## natsproof's own tests
-	$(BIN)/python -m pytest tests/ -n $(WORKERS) -q $(ARGS)
+	$(BIN)/python -m pytest tests/ -n 2 -q $(ARGS)
 
 check: setup     ## Lint, types, layers
 	$(BIN)/ruff format --check .
@@ -40,10 +43,13 @@ mutants: setup   ## The claim x mutant matrix and its score
 	$(BIN)/python -m tests.mutants $(ARGS)
 
 kind: setup      ## Certify on a kind cluster made for this run
-	$(BIN)/python -m pytest suites/ --cluster kind --depth $(DEPTH) $(if $(SEED),--seed $(SEED)) $(ARGS)
+	$(BIN)/python -m pytest $(CLAIMS) --cluster kind --depth $(DEPTH) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+load: setup      ## The promised rate and latency, through repeated kills, under Locust
+	$(BIN)/python -m pytest suites/test_throughput.py --depth $(DEPTH) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 capacity: setup  ## How much the platform takes, under pod kills too
-	$(BIN)/python -m pytest suites/test_capacity.py $(if $(SEED),--seed $(SEED)) $(ARGS)
+	$(BIN)/python -m pytest suites/test_capacity.py --depth $(DEPTH) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 reference: setup ## docs/claims.md from the suites, the rules and the mutants
 	$(BIN)/python -m tests.reference

@@ -15,6 +15,9 @@ from natsproof.checkers.guards import acknowledged_writes, at_least, every_fault
 from natsproof.report import capacity_page
 from suites import loads
 
+# Wants the machine for itself: `make certify` leaves it out, `make load` runs it alone.
+pytestmark = pytest.mark.load
+
 
 @pytest.fixture
 def measured(certify, contract, pytestconfig):

@@ -21,6 +21,9 @@ from natsproof.checkers.loaded import (
 )
 from suites import loads
 
+# Wants the machine for itself: `make certify` leaves it out, `make load` runs it alone.
+pytestmark = pytest.mark.load
+
 GIVEN = [the_load_was_offered, at_least(1000, acknowledged)]
 GIVEN_FAULTS = [*GIVEN, every_fault_landed]
 
