@@ -134,11 +134,15 @@ def once(texts: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(texts))
 
 
-def depth(claim: Claim) -> str:
+def conditions(claim: Claim) -> Iterator[str]:
+    """What must be given for the claim to be tried."""
+    yield from (f"`{need}`" for need in claim.needs)
     whole = getattr(importlib.import_module(claim.module), "pytestmark", [])
-    marks = [*(whole if isinstance(whole, list) else [whole]), *getattr(claim.call, "pytestmark", [])]
-    levels = [mark.args[0] for mark in marks if mark.name == "depth"]
-    return f"`--depth {levels[-1]}`" if levels else ""
+    for mark in (*(whole if isinstance(whole, list) else [whole]), *getattr(claim.call, "pytestmark", [])):
+        if mark.name == "depth":
+            yield f"`--depth {mark.args[0]}`"
+        if mark.name == "load":
+            yield "the machine for itself (`make certify` leaves it out)"
 
 
 def entry(claim: Claim, contract: Contract, names: Sequence[str]) -> Iterator[str]:
@@ -156,7 +160,7 @@ def entry(claim: Claim, contract: Contract, names: Sequence[str]) -> Iterator[st
         "promise": "; ".join(places),
         "evidence": "; ".join(evidence) + (f"; each of {buckets} buckets" if buckets > 1 else ""),
         "judge": "; ".join(once(listing.judges)).replace(", ever)", ")"),
-        "needs": ", ".join([*(f"`{need}`" for need in claim.needs), *([d] if (d := depth(claim)) else [])]),
+        "needs": ", ".join(conditions(claim)),
         "mutants": "; ".join(shown),
     }
     yield f"\n### {claim.name}\n{sentence(claim)}\n"
