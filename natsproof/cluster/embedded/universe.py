@@ -199,7 +199,9 @@ def _lay_bridge() -> None:
     _write_sysctls()
     with IPRoute() as route:
         route.link("set", index=1, state="up")
-        route.link("add", ifname=BRIDGE, kind="bridge")
+        # its own address: else it takes the lowest of its ports', which changes as pods come and go, and
+        # pods go on answering probes to the old one
+        route.link("add", ifname=BRIDGE, kind="bridge", address=hardware_address(f"{NETWORK}.0.1"))
         bridge = route.link_lookup(ifname=BRIDGE)[0]
         route.link("set", index=bridge, state="up")
         route.link("add", ifname=CLIENT_LINK, kind="veth", peer={"ifname": "clients-port"})
@@ -257,7 +259,8 @@ class PodLink:
                     "address": hardware_address(address),
                 }
                 for stale in route.link_lookup(ifname=name):  # of a pod whose namespace is still dying
-                    route.link("del", index=stale)
+                    with contextlib.suppress(NetlinkError):  # it may be gone by now
+                        route.link("del", index=stale)
                 route.link("add", ifname=name, kind="veth", peer=peer)
                 port, bridge = (route.link_lookup(ifname=n)[0] for n in (name, BRIDGE))
                 route.link("set", index=port, master=bridge, state="up")
