@@ -1,0 +1,298 @@
+"""What a platform does at its limits, as facts: sizes, names, connections, a client that does not read.
+
+Each look takes a cluster that is up and returns plain data for `natsproof.checkers.limits`. Sizes and
+names are tried exactly at the limit and one beyond, on the wire: a client library refuses by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import resource
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import orjson
+
+from natsproof.clock import Deadline, as_seconds, now_ns
+from natsproof.cluster import Cluster
+from natsproof.errors import ClusterError
+from natsproof.workloads.limits_wire import Wire
+
+T = TypeVar("T")
+#: Files that this process and each server need for other things than connections.
+SPARE_FILES = 400
+OPENED_AT_ONCE = 40
+#: Longest subject, reply and sizes of one PUB line; nats-server's default `max_control_line`.
+CONTROL_LINE = 4096
+
+
+def sizes(cluster: Cluster) -> dict[str, Any]:
+    """One value of exactly max_payload and one of a byte more; the same for a bucket with max_value_size,
+    where headers count too. {"payload": {...}, "value": {...}}, each with `at` and `beyond`."""
+    return asyncio.run(_sizes(cluster))
+
+
+async def _sizes(cluster: Cluster) -> dict[str, Any]:
+    bucket = cluster.contract.promises.buckets[0].name
+    limit = cluster.contract.config.max_payload_bytes or 1 << 20
+    wire = await Wire.open(cluster.servers[0].client_url)
+    told = int(str(wire.info["max_payload"]))
+    payload = {
+        "limit": limit,
+        "told": told,
+        "at": await _put(cluster, bucket, "limit.payload.at", told),
+        "beyond": await _put(cluster, bucket, "limit.payload.beyond", told + 1, announced_only=True),
+        "after": await _put(cluster, bucket, "limit.payload.after", 10),
+    }
+    name, most = "limit_value", 5000
+    source = await _api(wire, f"STREAM.INFO.KV_{bucket}")
+    config = {**source["config"], "name": f"KV_{name}", "subjects": [f"$KV.{name}.>"]}
+    config |= {"max_msg_size": most, "max_bytes": 1 << 20}
+    await _api(wire, f"STREAM.CREATE.KV_{name}", config)
+    try:
+        value = {
+            "limit": most,
+            "at": await _put(cluster, name, "v.at", most),
+            "beyond": await _put(cluster, name, "v.beyond", most + 1),
+            "after": await _put(cluster, name, "v.after", 10),
+        }
+    finally:
+        await _api(wire, f"STREAM.DELETE.KV_{name}")
+        await wire.close()
+    return {"payload": payload, "value": value}
+
+
+def keys(cluster: Cluster) -> dict[str, Any]:
+    """Keys that a bucket must take or refuse: {"told_line": n, "keys": [{what, legal, length, ...}]}.
+
+    Legal: each allowed character, the longest that fits into one line of the protocol. Not legal: one
+    byte longer, an empty part, a blank. A wildcard may be either (None): only clients refuse it.
+    """
+    return asyncio.run(_keys(cluster))
+
+
+async def _keys(cluster: Cluster) -> dict[str, Any]:
+    bucket = cluster.contract.promises.buckets[0].name
+    # `PUB $KV.<bucket>.<key> <reply> <size>`: the arguments must fit; the reply is the wire's own
+    other = len(f"$KV.{bucket}.") + len("_INBOX.natsproof") + 15 + len(".1") + len(" 2") + 1
+    longest = CONTROL_LINE - other
+    tried: list[tuple[str, str, bool | None]] = [
+        ("one letter", "k", True),
+        ("every allowed character", "aZ09-/_=.b", True),
+        ("many parts", ".".join("p" * 40), True),
+        ("longest that fits a line", "L" * (longest - 24), True),
+        ("longer than a line", "X" * (CONTROL_LINE + 1), False),
+        ("a blank in it", "a b", False),
+        ("a wildcard *", "a.*", None),
+        ("a wildcard >", "a.>", None),
+        ("an empty part", "a..b", False),
+    ]
+    found = []
+    for what, key, legal in tried:
+        seen = await _put(cluster, bucket, key, 12)
+        found.append({"what": what, "legal": legal, "length": len(key), **seen})
+    return {"line": CONTROL_LINE, "keys": found}
+
+
+async def _put(
+    cluster: Cluster, bucket: str, key: str, size: int, *, announced_only: bool = False
+) -> dict[str, Any]:
+    """Put on a connection of its own; what came back, and what the leader then has under that key."""
+    server = cluster.servers[0]
+    wire, body = await Wire.open(server.client_url), bytes(i % 251 for i in range(size))
+    try:
+        try:
+            verb, data = await wire.request(
+                f"$KV.{bucket}.{key}", body, announced_only=announced_only, within_s=5
+            )
+        except TimeoutError:
+            verb, data = "no answer", b""
+    finally:
+        await wire.close()
+    seen = {"size": size, "said": verb, "text": data[:200].decode(errors="replace")}
+    reply = _json(data) if verb == "answer" else {}
+    seen["acknowledged"] = bool(reply.get("seq"))
+    seen["err_code"] = (reply.get("error") or {}).get("err_code")
+    seen["stored"] = await _stored(cluster, bucket, key, body)
+    return seen
+
+
+async def _stored(cluster: Cluster, bucket: str, key: str, body: bytes) -> str:
+    """`equal`, `other`, `absent`, or `unreadable` where no request can name the key."""
+    wire = await Wire.open(cluster.servers[0].client_url)
+    try:
+        asked = orjson.dumps({"last_by_subj": f"$KV.{bucket}.{key}"})
+        verb, data = await wire.request(f"$JS.API.STREAM.MSG.GET.KV_{bucket}", asked, within_s=10)
+    except TimeoutError:
+        return "unreadable"
+    finally:
+        await wire.close()
+    reply = _json(data)
+    if verb != "answer":
+        return "unreadable"
+    if error := reply.get("error"):
+        return "absent" if error.get("code") in (400, 404) else "unreadable"
+    return "equal" if base64.b64decode(reply["message"].get("data") or "") == body else "other"
+
+
+async def _api(wire: Wire, subject: str, body: Any = None) -> dict[str, Any]:
+    verb, data = await wire.request(f"$JS.API.{subject}", b"" if body is None else orjson.dumps(body))
+    reply = _json(data)
+    if verb != "answer" or "error" in reply:
+        raise ClusterError(f"{subject}: {verb} {data[:300].decode(errors='replace')}")
+    return reply
+
+
+def _json(data: bytes) -> dict[str, Any]:
+    try:
+        reply = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return {}
+    return reply if isinstance(reply, dict) else {}
+
+
+def room_for_connections(most: int) -> int:
+    """How many connections this process may open, at most `most`: its limit of open files less a spare."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return max(0, min(most, hard - SPARE_FILES))
+
+
+def connections(cluster: Cluster, most: int) -> dict[str, Any]:
+    """As many connections at once as the file limit allows, `most` at most, round the servers; then one
+    put on each while all stand. {"wanted", "opened", "acknowledged", "counted" (by the servers), "open_s",
+    "puts_s", "problems"}."""
+    return asyncio.run(_connections(cluster, room_for_connections(most)))
+
+
+async def _connections(cluster: Cluster, number: int) -> dict[str, Any]:
+    bucket, servers, problems = cluster.contract.promises.buckets[0].name, cluster.servers, []
+    wires: list[Wire] = []
+    began = now_ns()
+
+    async def connect(n: int) -> None:
+        try:
+            wires.append(await Wire.open(servers[n % len(servers)].client_url, within_s=30))
+        except ClusterError as problem:
+            problems.append(str(problem))
+
+    async def put(wire: Wire) -> bool:
+        try:
+            subject = f"$KV.{bucket}.limit.connections.{id(wire)}"
+            verb, data = await wire.request(subject, b"one of many", within_s=30)
+        except (TimeoutError, ClusterError) as problem:
+            problems.append(f"put: {type(problem).__name__}")
+            return False
+        return verb == "answer" and bool(_json(data).get("seq"))
+
+    try:
+        await _in_turn(range(number), connect)
+        opened = now_ns()
+        counted = 0
+        for server in servers:
+            varz = await asyncio.to_thread(cluster.monitor, server.name, "/varz", timeout_s=10.0)
+            counted += int(varz["connections"])
+        acknowledged = sum(await _in_turn(wires, put))
+        over = now_ns()
+    finally:
+        await asyncio.gather(*(wire.close() for wire in wires))
+    return {
+        "wanted": number,
+        "opened": len(wires),
+        "counted": counted,
+        "acknowledged": acknowledged,
+        "open_s": round(as_seconds(opened - began), 3),
+        "puts_s": round(as_seconds(over - opened), 3),
+        "problems": problems[:5],
+    }
+
+
+async def _in_turn(many: Any, one: Callable[[Any], Awaitable[T]]) -> list[T]:
+    """`one` of each, a bounded number at a time."""
+    gate = asyncio.Semaphore(OPENED_AT_ONCE)
+
+    async def guarded(it: Any) -> T:
+        async with gate:
+            return await one(it)
+
+    return list(await asyncio.gather(*(guarded(it) for it in many)))
+
+
+def slow_consumer(cluster: Cluster, *, chunk: int = 900_000, most_bytes: int = 400 << 20) -> dict[str, Any]:
+    """One subscriber that stops reading, one that reads, and puts beside them, all on one server, while
+    more is published than the server keeps for one client.
+
+    {"cut", "last_words", "published_bytes", "reader_got", "published", "puts", "acknowledged",
+    "put_max_s", "counted" (slow consumers as the server says, before and after)}.
+    """
+    return asyncio.run(_slow_consumer(cluster, chunk, most_bytes))
+
+
+async def _slow_consumer(cluster: Cluster, chunk: int, most_bytes: int) -> dict[str, Any]:
+    server, bucket = cluster.servers[0], cluster.contract.promises.buckets[0].name
+
+    async def slow_ones() -> int:
+        return int((await asyncio.to_thread(cluster.monitor, server.name, "/varz"))["slow_consumers"])
+
+    before = await slow_ones()
+    slow, reader, sender, other = [await Wire.open(server.client_url) for _ in range(4)]
+    await slow.subscribe("limit.flood")
+    await reader.subscribe("limit.flood")
+    slow.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    got, wanted, puts, late = [0], [0], [0, 0], [0.0]
+    over, all_read = asyncio.Event(), asyncio.Event()
+
+    async def read() -> None:
+        while True:
+            await reader.message(within_s=60)
+            got[0] += 1
+            if got[0] == wanted[0]:
+                all_read.set()
+
+    async def write() -> None:
+        while not over.is_set():
+            began = now_ns()
+            verb, data = await other.request(f"$KV.{bucket}.limit.beside", b"beside", within_s=15)
+            late[0] = max(late[0], as_seconds(now_ns() - began))
+            puts[0] += 1
+            puts[1] += verb == "answer" and bool(_json(data).get("seq"))
+            await asyncio.sleep(0.05)
+
+    tasks = [asyncio.create_task(read()), asyncio.create_task(write())]
+    body, published, deadline = bytes(chunk), 0, Deadline.within(60)
+    try:
+        while published * chunk < most_bytes and not deadline.passed:
+            await sender.publish("limit.flood", body)
+            published += 1
+            await sender.flush(within_s=30)
+            if published % 10 == 0 and await slow_ones() > before:
+                break
+        wanted[0] = published
+        if got[0] == published:
+            all_read.set()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(all_read.wait(), deadline.left_s)
+        after = await slow_ones()
+        over.set()
+        await asyncio.wait([tasks[1]], timeout=20)
+        slow.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        cut = await slow.ended(within_s=15)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(wire.close() for wire in (slow, reader, sender, other)))
+    return {
+        "cut": cut,
+        "last_words": slow.last_words,
+        "published": published,
+        "published_bytes": published * chunk,
+        "reader_got": got[0],
+        "puts": puts[0],
+        "acknowledged": puts[1],
+        "put_max_s": round(late[0], 3),
+        "counted": [before, after],
+    }
