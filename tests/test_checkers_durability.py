@@ -181,3 +181,11 @@ def test_a_write_called_without_a_quorum_is_not_acknowledged() -> None:
         assert checker(history([*legal, inside], **more)).status is Status.BROKEN
         assert checker(history([PUT_1], **more)).status is Status.UNKNOWN
         assert checker(history(legal)).status is Status.UNKNOWN
+
+
+def test_a_bucket_that_is_gone_has_lost_everything() -> None:
+    refused = op(Kind.FINAL_GET, 50, 51, outcome=Outcome.FAILED, error=0)
+    gone = history([PUT_1, refused], errors=("404/10059 stream not found",))
+    assert no_acknowledged_put_is_lost(gone).status is Status.BROKEN
+    silent = history([PUT_1, refused], errors=("no responders",))
+    assert no_acknowledged_put_is_lost(silent).status is Status.UNKNOWN

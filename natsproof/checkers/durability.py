@@ -16,13 +16,15 @@ from natsproof.history import ABSENT, NEVER_NS, History, Kind, Outcome
 from natsproof.verdict import Exhibit, Verdict, broken, holds, unknown
 
 Mask = NDArray[np.bool_]
+#: The meta leader's answer for a bucket that it does not know.
+NO_BUCKET = "404/10059"
 
 
 def no_acknowledged_put_is_lost(history: History, *, early_s: float = 0.05, refusals: bool = True) -> Verdict:
     """Every acknowledged write is found at the end: it, or a later write of its key.
 
-    "The end" is the last answered FINAL_GET of each key. A key that is absent is no loss if the bucket's
-    TTL (`meta["buckets"][bucket]["ttl_s"]`) had passed since its last acknowledged write was called
+    "The end" is the last answered FINAL_GET of each key; that there is no such bucket is an answer too.
+    A key that is absent is no loss if the bucket's TTL (`meta["buckets"][bucket]["ttl_s"]`) had passed since its last acknowledged write was called
     (within `early_s`), or if a deletion of unknown outcome may explain it; such writes do not count as
     evidence. BROKEN also if a value is found that nobody wrote, or a refused write is stored (unless
     `refusals` is false: then it is counted only). UNKNOWN if the final sweep leaves out an acknowledged
@@ -79,7 +81,7 @@ class _Sweep:
 
 def _sweep(history: History, log: WriteLog, early_ns: int) -> _Sweep:
     ops = history.operations
-    final = rows_of((ops.kind == Kind.FINAL_GET) & (ops.outcome == Outcome.OK))
+    final = rows_of((ops.kind == Kind.FINAL_GET) & ((ops.outcome == Outcome.OK) | _no_bucket(history)))
     final = final[np.argsort(ops.call_ns[final], kind="stable")]
     keys = max(len(history.keys), int(ops.key.max()) + 1 if len(ops) else 0)
     last_read = np.full(keys + 1, -1, dtype=np.int32)
@@ -113,6 +115,12 @@ def _sweep(history: History, log: WriteLog, early_ns: int) -> _Sweep:
         doubtful=doubtful,
         final_row=final_row,
     )
+
+
+def _no_bucket(history: History) -> Mask:
+    """Reads that were answered: there is no such bucket. That is an absence, and a definite one."""
+    errors = [number for number, text in enumerate(history.errors) if text.startswith(NO_BUCKET)]
+    return np.isin(history.operations.error, errors)
 
 
 def _found_revision(history: History, log: WriteLog, last_read: NDArray[np.int32]) -> NDArray[np.int64]:
