@@ -342,7 +342,10 @@ def test_a_watcher_sees_every_event_and_goes_on_where_it_was(
     history = recorded(body)
     events = history.of_kinds(Kind.WATCH_PUT, Kind.WATCH_DELETE)
     # history 1 per key is not set on this bucket: every revision is delivered once, in order
-    assert len(events) == 22
+    writes = history.of_kinds(Kind.PUT, Kind.DELETE)
+    stored = writes.revision[writes.outcome == Outcome.OK]  # on a busy machine a put may time out
+    assert len(stored) >= 15
+    assert set(stored.tolist()) <= set(events.revision.tolist())
     assert (events.revision[1:] > events.revision[:-1]).all()
     starts = history.of_kinds(Kind.WATCH_START)
     assert starts.expected.tolist()[0] == NONE

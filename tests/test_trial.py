@@ -7,7 +7,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
@@ -39,10 +39,16 @@ LEDGER = Ledger(("message_state",), writers=2, rate_hz=60)
 # data -------------------------------------------------------------------------------------------
 
 
+def _made(kind: Any) -> Any:
+    """Some workloads use a bucket of their own and take none."""
+    takes = {field.name for field in fields(kind)}
+    return kind(buckets=("message_state", "retry_queue")) if "buckets" in takes else kind()
+
+
 def test_a_trial_comes_back_from_json() -> None:
     trial = Trial(
         "all of them",
-        tuple(WORKLOADS[name](buckets=("message_state", "retry_queue")) for name in sorted(WORKLOADS)),
+        tuple(_made(WORKLOADS[name]) for name in sorted(WORKLOADS)),
         tuple(FAULTS[name](victim="nats-1", at_s=2) for name in sorted(FAULTS)),
         duration_s=12,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -191,7 +190,10 @@ class Scaling:
         self.cluster.scale(self.was)
         for name in gone:
             wait_until(
-                f"{name} to be forgotten", functools.partial(self._forgotten, name), within_s=MEMBERS_S
+                f"{name} to be forgotten",
+                functools.partial(self._forgotten, name),
+                within_s=MEMBERS_S,
+                every_s=0.5,
             )
         wait_until(f"{self.was} meta peers", lambda: meta_size(self.cluster) == self.was, within_s=MEMBERS_S)
 
@@ -207,7 +209,6 @@ class Scaling:
             f"{removed} || ! {sys} server report jetstream | grep -q {name}", folder=self.cluster.workdir
         )
         if code:
-            time.sleep(0.5)
             raise ClusterError(f"peer-remove of {name}: {said[-300:]}")
         return True
 
