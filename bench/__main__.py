@@ -86,7 +86,8 @@ def main(names: list[str]) -> int:
         table = "\n".join(rows)
         (ROOT / "docs" / "benchmarks.md").write_text(
             "# Benchmarks\n\nWritten by `make bench`; medians of one run.\n\n"
-            f"{date}, {machine()}\n\n| benchmark | figure | measured | must reach |\n|---|---|---|---|\n{table}\n"
+            f"{date}, {machine()}\n\n"
+            f"| benchmark | figure | measured | must reach |\n|---|---|---|---|\n{table}\n"
         )
     return int(failed)
 
