@@ -24,8 +24,9 @@ def no_acknowledged_put_is_lost(history: History, *, early_s: float = 0.05, refu
     """Every acknowledged write is found at the end: it, or a later write of its key.
 
     "The end" is the last answered FINAL_GET of each key; that there is no such bucket is an answer too.
-    A key that is absent is no loss if the bucket's TTL (`meta["buckets"][bucket]["ttl_s"]`) had passed since its last acknowledged write was called
-    (within `early_s`), or if a deletion of unknown outcome may explain it; such writes do not count as
+    A key that is absent is no loss if the bucket's TTL (`meta["buckets"][bucket]["ttl_s"]`) had passed
+    since its last acknowledged write was called (within `early_s`), or if a deletion of unknown outcome
+    may explain it; such writes do not count as
     evidence. BROKEN also if a value is found that nobody wrote, or a refused write is stored (unless
     `refusals` is false: then it is counted only). UNKNOWN if the final sweep leaves out an acknowledged
     write.
