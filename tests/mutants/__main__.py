@@ -33,6 +33,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--fast", action="store_true", help="the part for CI, under three minutes")
     parser.add_argument("-j", "--jobs", type=int, default=2, help="mutants at once (2)")
     parser.add_argument("--no-controls", action="store_true", help="do not run the trials with nothing wrong")
+    parser.add_argument("--only-controls", action="store_true", help="run nothing but these")
     parser.add_argument("--keep", type=Path, help="leave histories and logs in this folder")
     parser.add_argument("--write", action="store_true", help="write docs/mutants.md and suites/mutants.json")
     return parser.parse_args(words)
@@ -159,6 +160,8 @@ def main() -> int:
         print("no mutant has such a name")
         return 4
     control = [] if options.no_controls else list(controls(work))
+    if options.only_controls:
+        work = []
     results: dict[str, Result] = {}
 
     def tell(mutant: Mutant, result: Result) -> None:
