@@ -86,7 +86,7 @@ def test_a_rolling_restart_interrupts_writes_no_longer_than_the_budget(certify, 
     certify.that(
         history.of_bucket(bucket),
         no_gap_is_longer_than(certify.recovery_s("rolling-restart")),
-        given=[every_fault_landed, at_least(150, acknowledged_puts)],
+        given=[every_fault_landed, at_least(60, acknowledged_puts)],
     )
 
 
