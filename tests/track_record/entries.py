@@ -1,0 +1,109 @@
+"""The defects: what was published, on which versions, and what here finds it again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.mutants.manifests import Edit
+
+IMAGE = "image: nats:2.12.8-alpine"
+DEFAULT_SYNC = Edit("configmap.yaml", "      sync_interval: always\n", "")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """`claim` is a test of suites/ (with its parameters), or `scene` a function of tests.track_record.scenes
+    that returns a verdict by the suites' checkers. `version` is the nats-server that is run. `tries` seeds
+    are tried until one is BROKEN. `tried` says what did not reproduce it, where nothing does."""
+
+    issue: str
+    what: str
+    affected: str
+    version: str
+    claim: str = ""
+    scene: str = ""
+    edits: tuple[Edit, ...] = ()
+    tries: int = 3
+    within_s: int = 240
+    tried: str = ""
+
+    @property
+    def command(self) -> str:
+        return f"make track-record ISSUE={self.issue}"
+
+    @property
+    def found_by(self) -> str:
+        return self.claim.partition("::")[2].partition("[")[0] if self.claim else f"scene {self.scene}"
+
+    def all_edits(self) -> tuple[Edit, ...]:
+        """Those of the manifests, the server's version among them."""
+        if f"nats:{self.version}-" in IMAGE:
+            return self.edits
+        version = Edit("statefulset.yaml", IMAGE, IMAGE.replace("2.12.8", self.version))
+        return (*self.edits, version)
+
+
+ENTRIES = (
+    Entry(
+        "7564",
+        "acknowledged writes are lost by a power cut of all servers under the default sync_interval",
+        "all, by default; open",
+        "2.12.8",
+        scene="power_cut",
+        edits=(DEFAULT_SYNC,),
+    ),
+    Entry(
+        "7549",
+        "bits flipped in the message blocks of one replica: it keeps what the others have not",
+        "2.12.1; open",
+        "2.12.1",
+        scene="flipped_bits",
+    ),
+    Entry(
+        "7567",
+        "one power cut and two pauses: a majority of a stale and an emptied server loses acknowledged writes",
+        "2.12.1; open",
+        "2.12.8",
+        scene="starved_minority",
+        edits=(DEFAULT_SYNC,),
+    ),
+    Entry(
+        "6888",
+        "streams vanish after several kill -9",
+        "2.10.20 to 2.10.22",
+        "2.10.22",
+        scene="kill_storm",
+        tries=2,
+    ),
+    Entry(
+        "7556",
+        "a damaged meta snapshot on a minority: streams are taken for orphans and deleted",
+        "2.12.1; open",
+        "2.12.1",
+        scene="damaged_meta",
+    ),
+    Entry(
+        "6920",
+        "per-key TTL is not applied after markers were enabled on an existing bucket",
+        "2.11.3",
+        "2.11.3",
+        scene="ttl_enabled_later",
+        tries=2,
+    ),
+    Entry(
+        "6712",
+        "create fails after a key expired and left a marker",
+        "client: nats-py 2.16.0",
+        "2.12.8",
+        scene="create_after_expiry",
+        tries=1,
+    ),
+    Entry(
+        "nats.py-966",
+        "a watch shows an expiry as a put of nothing",
+        "client: nats-py before PR #911",
+        "2.12.8",
+        scene="watched_expiry",
+        tries=1,
+    ),
+)
