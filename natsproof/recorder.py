@@ -51,6 +51,7 @@ class Recorder:
         self._clients: list[str] = []
         self._keys: dict[tuple[str, str], int] = {}
         self._errors: dict[str, int] = {}
+        self._puts: dict[int, int] = {}  # acknowledged, by key
         self._values = count()
         self._written = 0
         self._injections = 0
@@ -153,6 +154,15 @@ class Recorder:
             )
         )
         self._open.pop(id(started), None)
+        if outcome == Outcome.OK and kind <= Kind.UPDATE:
+            self._puts[key] = self._puts.get(key, 0) + 1
+
+    def acknowledged_puts(self) -> dict[str, int]:
+        """Acknowledged puts, creates and updates so far, by bucket."""
+        counts: dict[str, int] = {}
+        for (bucket, _), index in list(self._keys.items()):
+            counts[bucket] = counts.get(bucket, 0) + self._puts.get(index, 0)
+        return counts
 
     def event(
         self,

@@ -28,13 +28,25 @@ CLIENTS = (
     Register(BUCKETS, clients=6, keys=4, rate_hz=60.0),
 )
 
-LEADER_KILLED = Trial("sigkill of the leader", CLIENTS, (Kill("leader", at_s=2.0, down_s=12.0),), 18.0)
-FOLLOWER_KILLED = Trial("sigkill of a follower", CLIENTS, (Kill("follower", at_s=2.0, down_s=12.0),), 18.0)
-LEADER_PAUSED = Trial("pause of the leader", CLIENTS, (Pause("leader", at_s=2.0, down_s=12.0),), 18.0)
-FOLLOWER_PAUSED = Trial("pause of a follower", CLIENTS, (Pause("follower", at_s=2.0, down_s=12.0),), 18.0)
-TWO_KILLED = Trial("sigkill of two servers", CLIENTS, (Kill("two", at_s=2.0, down_s=8.0),), 28.0, 40.0)
-ALL_KILLED = Trial("sigkill of all servers", CLIENTS, (Kill("all", at_s=3.0, down_s=1.0),), 24.0, 40.0)
-RESTARTED = Trial("rolling restart", CLIENTS, (RollingRestart(at_s=1.0),), 58.0, 40.0)
+LEADER_KILLED = Trial(
+    "sigkill of the leader", CLIENTS, (Kill("leader", at_s=2.0, down_s=12.0),), 18.0, evidence=25
+)
+FOLLOWER_KILLED = Trial(
+    "sigkill of a follower", CLIENTS, (Kill("follower", at_s=2.0, down_s=12.0),), 18.0, evidence=25
+)
+LEADER_PAUSED = Trial(
+    "pause of the leader", CLIENTS, (Pause("leader", at_s=2.0, down_s=12.0),), 18.0, evidence=25
+)
+FOLLOWER_PAUSED = Trial(
+    "pause of a follower", CLIENTS, (Pause("follower", at_s=2.0, down_s=12.0),), 18.0, evidence=25
+)
+TWO_KILLED = Trial(
+    "sigkill of two servers", CLIENTS, (Kill("two", at_s=2.0, down_s=8.0),), 28.0, 40.0, evidence=25
+)
+ALL_KILLED = Trial(
+    "sigkill of all servers", CLIENTS, (Kill("all", at_s=3.0, down_s=1.0),), 24.0, 40.0, evidence=25
+)
+RESTARTED = Trial("rolling restart", CLIENTS, (RollingRestart(at_s=1.0),), 58.0, 40.0, evidence=25)
 
 ONE_KILLED = (LEADER_KILLED, FOLLOWER_KILLED)
 ONE_PAUSED = (LEADER_PAUSED, FOLLOWER_PAUSED)
@@ -52,7 +64,12 @@ def on(*trials: Trial) -> pytest.MarkDecorator:
 
 # Partitions. Clients reach both sides unless said otherwise.
 LEADER_ISOLATED = Trial(
-    "leader cut off from the others", CLIENTS, (Partition("leader", at_s=2.0, down_s=14.0),), 22.0, 40.0
+    "leader cut off from the others",
+    CLIENTS,
+    (Partition("leader", at_s=2.0, down_s=14.0),),
+    22.0,
+    40.0,
+    evidence=25,
 )
 CLIENTS_WITH_MINORITY = Trial(
     "clients see the cut-off leader only",
@@ -60,38 +77,68 @@ CLIENTS_WITH_MINORITY = Trial(
     (Partition("leader", at_s=2.0, down_s=10.0, clients="victims"),),
     24.0,
     40.0,
+    evidence=25,
 )
 ONE_WAY = Trial(
-    "leader hears nobody", CLIENTS, (OneWay("leader", at_s=2.0, down_s=10.0, direction="in"),), 22.0, 40.0
+    "leader hears nobody",
+    CLIENTS,
+    (OneWay("leader", at_s=2.0, down_s=10.0, direction="in"),),
+    22.0,
+    40.0,
+    evidence=25,
 )
 FLAPPING = Trial(
-    "flapping partition", CLIENTS, flapping("leader", times=3, every_s=7.0, down_s=4.0, at_s=1.0), 26.0, 40.0
+    "flapping partition",
+    CLIENTS,
+    flapping("leader", times=3, every_s=7.0, down_s=4.0, at_s=1.0),
+    26.0,
+    40.0,
+    evidence=25,
 )
 PARTITIONED = (LEADER_ISOLATED, CLIENTS_WITH_MINORITY, ONE_WAY, FLAPPING)
 
 # Power loss: what was never fsynced is gone.
 ALL_POWERLESS = Trial(
-    "power cut of all servers", CLIENTS, (PowerCut("all", at_s=4.0, down_s=1.0),), 24.0, 40.0
+    "power cut of all servers", CLIENTS, (PowerCut("all", at_s=4.0, down_s=1.0),), 24.0, 40.0, evidence=25
 )
 LEADER_POWERLESS = Trial(
-    "power cut of the leader", CLIENTS, (PowerCut("leader", at_s=3.0, down_s=8.0),), 18.0, 40.0
+    "power cut of the leader", CLIENTS, (PowerCut("leader", at_s=3.0, down_s=8.0),), 18.0, 40.0, evidence=25
 )
 POWERLESS = (ALL_POWERLESS, LEADER_POWERLESS)
 
 # Volumes of a minority.
 BITS_FLIPPED = Trial(
-    "flipped bits on a follower", CLIENTS, (FlipBits("follower", at_s=4.0, down_s=2.0, flips=2),), 14.0, 40.0
+    "flipped bits on a follower",
+    CLIENTS,
+    (FlipBits("follower", at_s=4.0, down_s=2.0, flips=2),),
+    14.0,
+    40.0,
+    evidence=25,
 )
 BLOCK_TRUNCATED = Trial(
-    "truncated blocks on a follower", CLIENTS, (TruncateBlock("follower", at_s=4.0, down_s=2.0),), 14.0, 40.0
+    "truncated blocks on a follower",
+    CLIENTS,
+    (TruncateBlock("follower", at_s=4.0, down_s=2.0),),
+    14.0,
+    40.0,
+    evidence=25,
 )
 VOLUME_SET_BACK = Trial(
-    "old snapshot on one volume", CLIENTS, (RestoreSnapshot("follower", at_s=3.0, age_s=5.0),), 18.0, 40.0
+    "old snapshot on one volume",
+    CLIENTS,
+    (RestoreSnapshot("follower", at_s=3.0, age_s=5.0),),
+    18.0,
+    40.0,
+    evidence=25,
 )
 #: A server whose volume was full has JetStream disabled until its liveness probe restarts it, after 90 s.
 FILL = FillDisk("follower", at_s=3.0, down_s=8.0)
-DISK_FULL = Trial("full volume on a follower", CLIENTS, (FILL,), 16.0, settle_s=1.0, replica_audit=False)
-DISK_FULL_MENDED = Trial("full volume on a follower, mended", CLIENTS, (FILL,), 16.0, settle_s=150.0)
+DISK_FULL = Trial(
+    "full volume on a follower", CLIENTS, (FILL,), 16.0, settle_s=1.0, replica_audit=False, evidence=25
+)
+DISK_FULL_MENDED = Trial(
+    "full volume on a follower, mended", CLIENTS, (FILL,), 16.0, settle_s=150.0, evidence=25
+)
 
 # Time to live, on twins of the buckets: the same configuration with a short TTL.
 EXPIRY = Expiry(BUCKETS, ttl_s=3.0, canaries=10, plant_s=3.0)

@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from natsproof.clock import Deadline
+from natsproof.clock import Deadline, now_ns, until
 from natsproof.cluster import CAPABILITIES, Borrowed, Cluster
 from natsproof.contract.model import Contract
-from natsproof.errors import ClusterError, NotAvailableHere, UsageError
+from natsproof.errors import ClusterError, DeadlineExceeded, NotAvailableHere, UsageError
 from natsproof.faults import Fault
 from natsproof.history import History
 from natsproof.history_file import read
@@ -34,12 +34,18 @@ __all__ = ["Scene", "Trial", "missing_capabilities", "run", "trial_as_dict", "tr
 HEALTHY_WITHIN_S = 30.0
 #: What a workload may need after the end of drive for what it has under way.
 LATE_S = 10.0
+#: Longest that a fault, or the end of drive, is put off for the sake of evidence.
+EVIDENCE_S = 20.0
 
 
 @dataclass(frozen=True)
 class Trial:
     """One experiment. `duration_s` is drive; `warm_up_s` before it is free of faults; `settle_s` is the
-    budget to accept writes and be level again after healing."""
+    budget to accept writes and be level again after healing.
+
+    `evidence` is the number of acknowledged puts a bucket that the first fault waits for, and drive after
+    the last one is healed, so that a slow machine takes longer instead of proving less (20 s each at most).
+    """
 
     name: str
     workloads: tuple[Workload, ...]
@@ -49,6 +55,7 @@ class Trial:
     warm_up_s: float = 0.5
     final_reads: bool = True
     replica_audit: bool = True
+    evidence: int = 0
 
     def __post_init__(self) -> None:
         if not self.workloads:
@@ -214,6 +221,9 @@ class _Run:
         faults = asyncio.create_task(self._faults(), name="faults")
         try:
             await _first_failure(driving, stage.ends, go_on=bool(trial.faults))
+            while not stage.ends.passed:  # the first fault had to wait
+                await _first_failure(driving, stage.ends, go_on=bool(trial.faults))
+            await self._enough_after(faults)
             stage.ending.set()
             done, late = await asyncio.wait(driving, timeout=LATE_S)
             for task in done:
@@ -228,8 +238,34 @@ class _Run:
 
     async def _faults(self) -> None:
         await asyncio.sleep(self.trial.warm_up_s)
+        waited_s = await self._enough({})
+        self.stage.ends = Deadline(self.stage.ends.at_ns + int(waited_s * 1e9))
         self.recorder.mark("drive")
         await self.schedule.follow(self.stage.ending)
+
+    async def _enough_after(self, faults: asyncio.Task[None]) -> None:
+        """Drive goes on until enough was acknowledged since the last fault was healed."""
+        lasting = [f for f in self.trial.faults if f.down_s is None and not getattr(f, "one_shot", False)]
+        if not self.trial.evidence or not self.trial.faults or lasting:
+            return
+        await asyncio.wait([faults], timeout=EVIDENCE_S)
+        if faults.done():
+            await self._enough(self.recorder.acknowledged_puts())
+
+    async def _enough(self, since: Mapping[str, int]) -> float:
+        """Wait until each bucket has `evidence` more acknowledged puts than `since`; the seconds it took."""
+        began_ns = now_ns()
+
+        async def enough() -> bool:
+            now = self.recorder.acknowledged_puts()
+            short = (b for b in self.trial.buckets if now.get(b, 0) - since.get(b, 0) < self.trial.evidence)
+            return self.stage.ending.is_set() or next(short, None) is None
+
+        try:
+            await until("enough acknowledged puts", enough, within_s=EVIDENCE_S)
+        except DeadlineExceeded as late:
+            self.recorder.observe("little_evidence", {"problem": str(late)})
+        return (now_ns() - began_ns) / 1e9
 
     async def _after(self) -> None:
         await asyncio.to_thread(self.schedule.heal_all)
