@@ -10,6 +10,7 @@ Exit codes: 0 every claim holds · 1 a promise is broken · 2 interrupted · 3 t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import signal
@@ -194,11 +195,22 @@ def _resolve(options: Options, contract: Contract) -> tuple[Any, dict[str, Any]]
     binaries = for_image(
         contract.server_container.image, server=options.server_binary, cli=options.nats_binary
     )
+    if not options.server_binary:  # who names a program has no others to fetch
+        _fetch_next(contract)
     server, cli = binaries.server, binaries.cli
     return binaries, {
         "server": {"version": server.version, "origin": server.origin, "sha256": server.sha256},
         "cli": {"version": cli.version, "origin": cli.origin, "sha256": cli.sha256},
     }
+
+
+def _fetch_next(contract: Contract) -> None:
+    """What the image is upgraded to: later there is no network. Without it that claim is UNKNOWN."""
+    from natsproof.cluster.binaries import nats_server
+    from natsproof.faults.upgrade import next_release
+
+    with contextlib.suppress(ClusterError, UsageError):
+        nats_server(next_release(contract.server_container.image))
 
 
 def _open_cluster(options: Options, contract: Contract, workdir: Path, binaries: Any) -> Any:
