@@ -18,11 +18,12 @@ from natsproof.faults import Aimed
 from natsproof.faults.process import Kill
 from natsproof.faults.sight import confirmed, each
 
-#: Where to strike: files below the volume, `{bucket}` is the trial's or the fault's.
+#: Where to strike: files below the volume, `{bucket}` is the trial's or the fault's. Raft's are in the folder
+#: of the system account, whatever the manifests call it.
 FILES = {
     "messages": "**/streams/KV_{bucket}/msgs/*.blk",
-    "log": "**/$SYS/_js_/S-*/msgs/*.blk",
-    "meta": "**/$SYS/_js_/_meta_/**/*",
+    "log": "**/_js_/S-*/msgs/*.blk",
+    "meta": "**/_js_/_meta_/**/*",
 }
 
 
