@@ -94,7 +94,7 @@ def reproduce(entry: Entry) -> bool:
                 return True
             seen.append(f"seed {seed}: {status} {reason[:140]}")
     print(f"not reproduced #{entry.issue}: {'; '.join(seen)}", flush=True)
-    tried = entry.tried or f"{entry.found_by} with {len(seen)} seeds ({seen[-1]})"
+    tried = f"{entry.found_by} with {len(seen)} seeds ({seen[-1]})"
     page.keep(entry.issue, {"tried": tried})
     return False
 

@@ -34,7 +34,7 @@ def row(entry: Entry, last: Mapping[str, Any]) -> str:
     if "date" in last:
         when = f"{last['date']}, {last['took_s']:.0f} s, seed {last['seed']}: {last['reason']}"
     elif last:
-        when = f"not reproduced: {last['tried']}"
+        when = f"not reproduced: {entry.tried or last['tried']}"
     else:
         when = "not tried yet"
     cells = (

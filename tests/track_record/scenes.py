@@ -91,9 +91,13 @@ def power_cut(stage: Stage) -> Verdict:
 
 
 def flipped_bits(stage: Stage) -> Verdict:
-    """Bits of every message block of a follower flipped while it is down, with few keys written often."""
+    """Bits of every message block of a follower flipped while it is down, with few keys overwritten often:
+    what marks a removed message in the block may be hit."""
     stage.up()
-    clients = (*LEDGER, Register((BUCKET, "retry_queue"), clients=6, keys=4, rate_hz=120.0))
+    clients = (
+        Ledger((BUCKET,), writers=2, rate_hz=20.0),
+        Register((BUCKET,), clients=8, keys=6, rate_hz=200.0, read_share=0.1, delete_share=0.2),
+    )
     fault = FlipBits("follower", flips=2, seed=stage.seed, at_s=6.0, down_s=1.0)
     trial = Trial("flipped bits", clients, (fault,), 12.0, 30.0)
     history = stage.run(trial)
