@@ -60,7 +60,7 @@ ENTRIES = (
         scene="flipped_bits",
         tries=6,
         tried="2 bits in each block of a killed follower, 6 seeds on 2.12.8 and 3 on 2.12.1, and the claim "
-        "test_rot_on_one_volume_leaves_replicas_equal with bit-rot-one promised, 12 runs: replicas equal each "
+        "test_rot_on_one_volume_leaves_replicas_equal with bit-rot-one promised, 9 runs: equal every "
         "time. Seen before by that claim (findings.md, 3)",
     ),
     Entry(
