@@ -69,6 +69,20 @@ def run(name: str, budget_s: int) -> list[tuple[str, str]]:
     return [(key, value) for key, value in figures]
 
 
+def write_table(rows: list[str], left_out: list[str]) -> None:
+    """docs/benchmarks.md with what was measured so far: an interrupted run leaves what it has."""
+    date = datetime.datetime.now(datetime.UTC).date().isoformat()
+    missing = f"\nNot measured in this run: {', '.join(left_out)}.\n" if left_out else ""
+    load = os.getloadavg()[1]
+    (ROOT / "docs" / "benchmarks.md").write_text(
+        "# Benchmarks\n\nWritten by `make bench`; medians of one run.\n\n"
+        f"{date}, {machine()}, load average {load:.1f} at the end\n\n"
+        "| benchmark | figure | measured | must reach |\n|---|---|---|---|\n"
+        + "\n".join(rows)
+        + f"\n{missing}"
+    )
+
+
 def main(names: list[str]) -> int:
     unknown = sorted(set(names) - set(BENCHES))
     if unknown:
@@ -82,14 +96,8 @@ def main(names: list[str]) -> int:
             print(f"{key}: {value}", flush=True)
             failed |= value.startswith("FAILED")
             rows.append(f"| {name} | {key} | {value} | {target} |")
-    if not names:
-        date = datetime.datetime.now(datetime.UTC).date().isoformat()
-        table = "\n".join(rows)
-        (ROOT / "docs" / "benchmarks.md").write_text(
-            "# Benchmarks\n\nWritten by `make bench`; medians of one run.\n\n"
-            f"{date}, {machine()}\n\n"
-            f"| benchmark | figure | measured | must reach |\n|---|---|---|---|\n{table}\n"
-        )
+        if not names:
+            write_table(rows, left_out=[n for n in BENCHES if n not in {r.split(" ")[1] for r in rows}])
     return int(failed)
 
 

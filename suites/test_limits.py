@@ -97,7 +97,7 @@ def test_many_watchers_see_every_write(certify, contract, trial):
     certify.that(
         certify.run(trial),
         watchers_see_every_write,
-        given=[at_least(100, acknowledged_writes)],
+        given=[at_least(40, acknowledged_writes)],
         promise=contract.promises.bucket("message_state").place,
     )
 
