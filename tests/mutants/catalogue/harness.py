@@ -29,6 +29,7 @@ from tests.mutants.catalogue.server import (
     LINEAR_CUT,
     ONE,
     ROT_PROMISED,
+    SOON_RESTARTED,
     VALUES,
     WATCH,
 )
@@ -204,6 +205,7 @@ FAULTS = (
         instead(storage.FillDisk, "inject", _nothing),
         "test_an_acknowledged_put_survives_a_full_volume",
         "test_a_server_whose_volume_was_full_catches_up",
+        setting=SOON_RESTARTED,
     ),
     _harness(
         "bits that are not flipped",
