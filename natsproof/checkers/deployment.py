@@ -142,7 +142,7 @@ class ServersRunTheConfiguration:
 
 
 class CameUp:
-    """Every pod became Ready and the set-up Job completed, within the start-up budget."""
+    """Every pod became Ready and the set-up Job completed, as `Cluster.up` says."""
 
     def __init__(self, contract: Contract) -> None:
         self.names = contract.statefulset.pod_names()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from natsproof.checkers import Checker, Guard
 from natsproof.checkers.exhibits import count, describe_injection
-from natsproof.checkers.windows import Window, fault_name, windows
+from natsproof.checkers.windows import Window, acknowledged, fault_name, windows
 from natsproof.history import NEVER_NS, NONE, READS, History, Kind, Outcome
 from natsproof.verdict import Status, Verdict
 
@@ -34,9 +34,7 @@ def acknowledged_puts(history: History) -> Mask:
 
 def acknowledged_writes(history: History) -> Mask:
     """Puts, creates, updates, deletes and purges that were acknowledged."""
-    ops = history.operations
-    mask: Mask = (ops.kind <= Kind.PURGE) & (ops.outcome == Outcome.OK)
-    return mask
+    return acknowledged(history)
 
 
 def tried_writes(history: History) -> Mask:

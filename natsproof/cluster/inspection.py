@@ -10,7 +10,7 @@ from typing import Any
 
 from natsproof.clock import wait_until
 from natsproof.cluster import Cluster
-from natsproof.errors import ClusterError
+from natsproof.errors import ClusterError, DeadlineExceeded
 
 JSZ = "/jsz?streams=true&accounts=true&config=true"
 BUCKET_PREFIX = "KV_"
@@ -31,7 +31,7 @@ def buckets(cluster: Cluster, *, settle_s: float = 10.0) -> dict[str, Any]:
 
     try:
         return wait_until("all replicas current", settled, within_s=settle_s, every_s=0.1) or {}
-    except Exception:
+    except DeadlineExceeded:
         return _buckets_now(cluster)  # what there is, is the evidence
 
 
@@ -85,8 +85,8 @@ def _answer(cluster: Cluster, server: str, path: str) -> str:
 
 
 def members(cluster: Cluster) -> dict[str, Any]:
-    """Server to {ready, running, routes, meta_leader, meta_size, version, sync_always, max_storage,
-    max_memory, store_dir, config_digest}, from /routez, /jsz and /varz."""
+    """Server to {ready, running, name, version, routes, meta_leader, meta_size, sync_always, sync_interval_s,
+    max_storage, max_memory, store_dir}, from /routez, /jsz and /varz."""
     return {server.name: _member(cluster, server.name) for server in cluster.servers}
 
 
