@@ -47,6 +47,7 @@ MARKERS = (
     "needs(*capabilities): what a cluster must be able to do to decide this claim",
     "depth(level): the least --depth that decides this claim",
     "grade(name): the grade of durability this claim is about",
+    "xdist_group(name): claims that one worker runs; pytest-xdist has its own, but may be switched off",
 )
 
 

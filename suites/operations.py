@@ -23,12 +23,14 @@ from natsproof.faults.upgrade import Resize, ScaleOutAndBack, Scaling, Upgrade
 from natsproof.trial import Trial
 from natsproof.workloads.ledger import Ledger
 from natsproof.workloads.operations import FullBucket
-from suites.trials import BUCKETS, CLIENTS
+from suites.trials import BUCKETS, ENOUGH, FEWER_CLIENTS
 
-UPGRADED = Trial("upgrade of the image", CLIENTS, (Upgrade(at_s=1.0),), 50.0, 40.0)
-RESIZED = Trial("more CPU and memory", CLIENTS, (Resize(at_s=1.0),), 50.0, 40.0)
-SCALED = Trial("three to five servers and back", CLIENTS, (ScaleOutAndBack(at_s=1.0),), 150.0, 60.0)
-DRAINED_TWICE = Trial("two drains at once", CLIENTS, (Drains(at_s=1.0),), 90.0, 40.0)
+UPGRADED = Trial("upgrade of the image", FEWER_CLIENTS, (Upgrade(at_s=1.0),), 50.0, 40.0, puts=ENOUGH)
+RESIZED = Trial("more CPU and memory", FEWER_CLIENTS, (Resize(at_s=1.0),), 50.0, 40.0, puts=ENOUGH)
+SCALED = Trial(
+    "three to five servers and back", FEWER_CLIENTS, (ScaleOutAndBack(at_s=1.0),), 150.0, 60.0, puts=ENOUGH
+)
+DRAINED_TWICE = Trial("two drains at once", FEWER_CLIENTS, (Drains(at_s=1.0),), 90.0, 40.0, puts=ENOUGH)
 #: The writer's rate is low: the dead platform between backup and restore refuses every write.
 RESTORED = Trial(
     "backup and restore into an empty platform",

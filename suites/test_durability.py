@@ -21,8 +21,8 @@ from natsproof.checkers.guards import (
 from natsproof.checkers.replicas import every_replica_holds_what_was_acknowledged, replicas_are_equal
 from suites.trials import ALL_KILLED, BUCKETS, DISTURBED, ONE_KILLED, RESTARTED, on
 
-# A bound of 3 in 60 on the loss rate, bucket by bucket; a busy machine writes no more than that in 18 s.
-ENOUGH = (at_least(60, acknowledged_puts), at_least(60, final_reads), every_fault_landed)
+# A bound of 3 in 150 on the loss rate, bucket by bucket.
+ENOUGH = (at_least(150, acknowledged_puts), at_least(150, final_reads), every_fault_landed)
 
 
 @pytest.mark.parametrize("bucket", BUCKETS)
@@ -51,7 +51,7 @@ def test_an_acknowledged_put_survives_sigkill_of_all_servers_at_once(certify, co
         history.of_bucket(bucket),
         no_acknowledged_put_is_lost,
         given=[
-            at_least(60, acknowledged_puts),
+            at_least(150, acknowledged_puts),
             every_fault_landed,
             at_least(20, acknowledged_puts, when="before"),
         ],
@@ -65,7 +65,7 @@ def test_writes_were_in_flight_when_all_servers_died(certify, contract, trial):
     certify.that(
         certify.run(trial),
         no_acknowledged_put_is_lost,
-        given=[in_flight_at_the_fault(1)],
+        given=[in_flight_at_the_fault(2)],
         promise=certify.survives("process-kill-all"),
     )
 
@@ -89,7 +89,7 @@ def test_every_replica_holds_every_acknowledged_put(certify, contract, trial):
     certify.that(
         certify.run(trial),
         every_replica_holds_what_was_acknowledged,
-        given=[settled, every_server_was_read, every_fault_landed, at_least(100, acknowledged_puts)],
+        given=[settled, every_server_was_read, every_fault_landed, at_least(600, acknowledged_puts)],
         promise=contract.promises.bucket("message_state").at("replicas"),
     )
 

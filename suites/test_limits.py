@@ -43,6 +43,7 @@ CROWD_OF_WATCHERS = Trial(
     (),
     6.0,
     replica_audit=False,
+    puts=110,
 )
 
 
@@ -97,7 +98,7 @@ def test_many_watchers_see_every_write(certify, contract, trial):
     certify.that(
         certify.run(trial),
         watchers_see_every_write,
-        given=[at_least(40, acknowledged_writes)],
+        given=[at_least(100, acknowledged_writes)],
         promise=contract.promises.bucket("message_state").place,
     )
 

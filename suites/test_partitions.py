@@ -36,7 +36,7 @@ def test_an_acknowledged_put_survives_a_partition(certify, contract, trial):
     certify.that(
         certify.run(trial),
         no_acknowledged_put_is_lost_by_two_leaders,
-        given=[every_fault_landed, at_least(100, acknowledged_puts)],
+        given=[every_fault_landed, at_least(300, acknowledged_puts)],
         promise=certify.survives("partition"),
     )
 

@@ -21,7 +21,7 @@ from suites.trials import BITS_FLIPPED, BLOCK_TRUNCATED, DISK_FULL, DISK_FULL_ME
 
 pytestmark = pytest.mark.needs("VolumeAccess", "DiskFillable")
 
-ENOUGH = (every_fault_landed, at_least(150, acknowledged_puts))
+ENOUGH = (every_fault_landed, at_least(300, acknowledged_puts))
 EACH_READ = (settled, every_server_was_read, every_fault_landed)
 
 

@@ -16,6 +16,6 @@ def test_watchers_see_every_write_once_and_in_order(certify, contract, trial):
     certify.that(
         certify.run(trial),
         watchers_see_every_write,
-        given=[at_least(80, acknowledged_writes), at_least(200, watch_events)],
+        given=[at_least(200, acknowledged_writes), at_least(400, watch_events)],
         promise=contract.promises.bucket("message_state").place,
     )

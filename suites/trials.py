@@ -24,29 +24,80 @@ from natsproof.workloads.watch import Watch
 BUCKETS = ("message_state", "integration_locks", "retry_queue", "dead_letter_queue")
 
 CLIENTS = (
-    Ledger(BUCKETS, writers=8, rate_hz=120.0),
-    Register(BUCKETS, clients=6, keys=4, rate_hz=60.0),
+    Ledger(BUCKETS, writers=8, rate_hz=96.0),
+    Register(BUCKETS, clients=6, keys=4, rate_hz=48.0),
 )
+#: For trials of a minute and more, which would pile up what each of them reads back at the end.
+FEWER_CLIENTS = (
+    Ledger(BUCKETS, writers=8, rate_hz=48.0),
+    Register(BUCKETS, clients=6, keys=4, rate_hz=24.0),
+)
+#: Somebody always has a put in flight when all servers die at one moment.
+UNANSWERED = Ledger(BUCKETS, writers=3, rate_hz=3000.0, keys=16, until_fault=True)
+
+#: Acknowledged puts a bucket: before the first fault and after the last, and in a trial. Claims want no more.
+SOME, ENOUGH = 25, 160
 
 LEADER_KILLED = Trial(
-    "sigkill of the leader", CLIENTS, (Kill("leader", at_s=2.0, down_s=12.0),), 18.0, evidence=25
+    "sigkill of the leader",
+    CLIENTS,
+    (Kill("leader", at_s=2.0, down_s=12.0),),
+    18.0,
+    evidence=SOME,
+    puts=ENOUGH,
 )
 FOLLOWER_KILLED = Trial(
-    "sigkill of a follower", CLIENTS, (Kill("follower", at_s=2.0, down_s=12.0),), 18.0, evidence=25
+    "sigkill of a follower",
+    CLIENTS,
+    (Kill("follower", at_s=2.0, down_s=12.0),),
+    18.0,
+    evidence=SOME,
+    puts=ENOUGH,
 )
 LEADER_PAUSED = Trial(
-    "pause of the leader", CLIENTS, (Pause("leader", at_s=2.0, down_s=12.0),), 18.0, evidence=25
+    "pause of the leader",
+    CLIENTS,
+    (Pause("leader", at_s=2.0, down_s=12.0),),
+    18.0,
+    evidence=SOME,
+    puts=ENOUGH,
 )
 FOLLOWER_PAUSED = Trial(
-    "pause of a follower", CLIENTS, (Pause("follower", at_s=2.0, down_s=12.0),), 18.0, evidence=25
+    "pause of a follower",
+    CLIENTS,
+    (Pause("follower", at_s=2.0, down_s=12.0),),
+    18.0,
+    evidence=SOME,
+    puts=ENOUGH,
 )
 TWO_KILLED = Trial(
-    "sigkill of two servers", CLIENTS, (Kill("two", at_s=2.0, down_s=8.0),), 28.0, 40.0, evidence=25
+    "sigkill of two servers",
+    CLIENTS,
+    (Kill("two", at_s=2.0, down_s=8.0),),
+    28.0,
+    40.0,
+    evidence=SOME,
+    puts=ENOUGH,
 )
 ALL_KILLED = Trial(
-    "sigkill of all servers", CLIENTS, (Kill("all", at_s=3.0, down_s=1.0),), 24.0, 40.0, evidence=25
+    "sigkill of all servers",
+    (*CLIENTS, UNANSWERED),
+    (Kill("all", at_s=3.0, down_s=1.0),),
+    24.0,
+    40.0,
+    evidence=SOME,
+    puts=ENOUGH,
 )
-RESTARTED = Trial("rolling restart", CLIENTS, (RollingRestart(at_s=1.0),), 58.0, 40.0, evidence=25)
+RESTARTED = Trial(
+    "rolling restart", FEWER_CLIENTS, (RollingRestart(at_s=1.0),), 58.0, 40.0, evidence=SOME, puts=ENOUGH
+)
+META_LEADER_KILLED = Trial(
+    "sigkill of the meta leader",
+    FEWER_CLIENTS,
+    (Kill("meta-leader", at_s=2.0, down_s=12.0),),
+    16.0,
+    evidence=SOME,
+)
 
 ONE_KILLED = (LEADER_KILLED, FOLLOWER_KILLED)
 ONE_PAUSED = (LEADER_PAUSED, FOLLOWER_PAUSED)
@@ -69,7 +120,8 @@ LEADER_ISOLATED = Trial(
     (Partition("leader", at_s=2.0, down_s=14.0),),
     22.0,
     40.0,
-    evidence=25,
+    evidence=SOME,
+    puts=ENOUGH,
 )
 CLIENTS_WITH_MINORITY = Trial(
     "clients see the cut-off leader only",
@@ -77,7 +129,8 @@ CLIENTS_WITH_MINORITY = Trial(
     (Partition("leader", at_s=2.0, down_s=10.0, clients="victims"),),
     24.0,
     40.0,
-    evidence=25,
+    evidence=SOME,
+    puts=ENOUGH,
 )
 ONE_WAY = Trial(
     "leader hears nobody",
@@ -85,7 +138,8 @@ ONE_WAY = Trial(
     (OneWay("leader", at_s=2.0, down_s=10.0, direction="in"),),
     22.0,
     40.0,
-    evidence=25,
+    evidence=SOME,
+    puts=ENOUGH,
 )
 FLAPPING = Trial(
     "flapping partition",
@@ -93,16 +147,29 @@ FLAPPING = Trial(
     flapping("leader", times=3, every_s=7.0, down_s=4.0, at_s=1.0),
     26.0,
     40.0,
-    evidence=25,
+    evidence=SOME,
+    puts=ENOUGH,
 )
 PARTITIONED = (LEADER_ISOLATED, CLIENTS_WITH_MINORITY, ONE_WAY, FLAPPING)
 
 # Power loss: what was never fsynced is gone.
 ALL_POWERLESS = Trial(
-    "power cut of all servers", CLIENTS, (PowerCut("all", at_s=4.0, down_s=1.0),), 24.0, 40.0, evidence=25
+    "power cut of all servers",
+    CLIENTS,
+    (PowerCut("all", at_s=4.0, down_s=1.0),),
+    24.0,
+    40.0,
+    evidence=SOME,
+    puts=ENOUGH,
 )
 LEADER_POWERLESS = Trial(
-    "power cut of the leader", CLIENTS, (PowerCut("leader", at_s=3.0, down_s=8.0),), 18.0, 40.0, evidence=25
+    "power cut of the leader",
+    CLIENTS,
+    (PowerCut("leader", at_s=3.0, down_s=8.0),),
+    18.0,
+    40.0,
+    evidence=SOME,
+    puts=ENOUGH,
 )
 POWERLESS = (ALL_POWERLESS, LEADER_POWERLESS)
 
@@ -113,7 +180,8 @@ BITS_FLIPPED = Trial(
     (FlipBits("follower", at_s=4.0, down_s=2.0, flips=2),),
     14.0,
     40.0,
-    evidence=25,
+    evidence=SOME,
+    puts=ENOUGH,
 )
 BLOCK_TRUNCATED = Trial(
     "truncated blocks on a follower",
@@ -121,7 +189,8 @@ BLOCK_TRUNCATED = Trial(
     (TruncateBlock("follower", at_s=4.0, down_s=2.0),),
     14.0,
     40.0,
-    evidence=25,
+    evidence=SOME,
+    puts=ENOUGH,
 )
 VOLUME_SET_BACK = Trial(
     "old snapshot on one volume",
@@ -129,15 +198,23 @@ VOLUME_SET_BACK = Trial(
     (RestoreSnapshot("follower", at_s=3.0, age_s=5.0),),
     18.0,
     40.0,
-    evidence=25,
+    evidence=SOME,
+    puts=ENOUGH,
 )
 #: A server whose volume was full has JetStream disabled until its liveness probe restarts it, after 90 s.
 FILL = FillDisk("follower", at_s=3.0, down_s=8.0)
 DISK_FULL = Trial(
-    "full volume on a follower", CLIENTS, (FILL,), 16.0, settle_s=1.0, replica_audit=False, evidence=25
+    "full volume on a follower",
+    CLIENTS,
+    (FILL,),
+    16.0,
+    settle_s=1.0,
+    replica_audit=False,
+    evidence=SOME,
+    puts=ENOUGH,
 )
 DISK_FULL_MENDED = Trial(
-    "full volume on a follower, mended", CLIENTS, (FILL,), 16.0, settle_s=150.0, evidence=25
+    "full volume on a follower, mended", CLIENTS, (FILL,), 16.0, settle_s=150.0, evidence=SOME, puts=ENOUGH
 )
 
 # Time to live, on twins of the buckets: the same configuration with a short TTL.
@@ -163,7 +240,13 @@ LOCKED = (LOCKS_CALM, LOCKS_LEADER_KILLED, LOCKS_PARTITIONED)
 WATCHED_BUCKETS = ("message_state", "retry_queue")
 WATCH = Watch(WATCHED_BUCKETS, writers=2, watchers=3, rate_hz=80.0)
 WATCH_LEADER_KILLED = Trial(
-    "watchers through a leader kill", (WATCH,), (Kill("leader", at_s=2.0, down_s=6.0),), 18.0, 40.0
+    "watchers through a leader kill",
+    (WATCH,),
+    (Kill("leader", at_s=2.0, down_s=6.0),),
+    18.0,
+    40.0,
+    evidence=SOME,
+    puts=110,
 )
-WATCH_CALM = Trial("watchers", (WATCH,), (), 6.0)
+WATCH_CALM = Trial("watchers", (WATCH,), (), 6.0, puts=110)
 WATCHED = (WATCH_CALM, WATCH_LEADER_KILLED)

@@ -17,6 +17,7 @@ from natsproof.checkers.guards import (
     in_flight_at_the_fault,
     judged,
 )
+from natsproof.checkers.meta import the_meta_leader_was_hit
 from natsproof.checkers.rate import acknowledged_rate_is_at_least
 from natsproof.checkers.recovery import no_gap_is_longer_than, writes_resume_within
 from natsproof.checkers.replicas import every_replica_holds_what_was_acknowledged, replicas_are_equal
@@ -69,6 +70,26 @@ def test_something_must_be_in_flight_when_the_fault_begins() -> None:
     assert in_flight_at_the_fault(1)(it) is None
     assert in_flight_at_the_fault(2)(it)
     assert in_flight_at_the_fault(1)(history(puts(0)))
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ([(30, "nats-0")], None),
+        ([(30, "nats-0"), (35, "nats-1")], "the meta leader was nats-1"),
+        ([(30, None)], "the meta leader was unknown"),
+        ([(60, "nats-0")], "the meta leader was unknown"),
+    ],
+    ids=["hit", "it had moved", "nobody led", "seen too late"],
+)
+def test_a_fault_on_somebody_else_is_no_death_of_the_meta_leader(
+    told: list[tuple[float, str | None]], said: str | None
+) -> None:
+    it = history([], injections=[fault(40, 55)])
+    seen = tuple(Observation("leaders", int(at * MS), {"meta": leader}) for at, leader in told)
+    it = History(it.meta, it.operations, it.keys, injections=it.injections, observations=seen)
+    answer = the_meta_leader_was_hit(it)
+    assert answer is None if said is None else said in str(answer)
 
 
 def test_a_client_does_one_thing_at_a_time() -> None:

@@ -47,3 +47,26 @@ def test_tests_of_one_group_run_in_one_worker(tmp_path: Path) -> None:
     workers = {line for line in done.stdout.splitlines() if line.startswith("worker gw")}
     assert done.returncode == 0, done.stdout
     assert len(workers) == 1, f"the group was spread over {sorted(workers)}; see the module's docstring"
+
+
+def test_claims_are_collected_without_xdist() -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "suites/test_watch.py",
+        "--collect-only",
+        "-q",
+        "-p",
+        "no:xdist",
+    ]
+    done = subprocess.run(
+        command,
+        cwd=Path(__file__).parent.parent,
+        env={k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout

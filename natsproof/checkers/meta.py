@@ -9,6 +9,17 @@ from natsproof.history import History
 from natsproof.verdict import Exhibit, Verdict, broken, holds, unknown
 
 
+def the_meta_leader_was_hit(history: History) -> str | None:
+    """A guard: each fault's victims had the server that was last seen to lead the meta group."""
+    own = windows(history)
+    for window in own:
+        seen = [o for o in history.observed("leaders") if o.at_ns <= window.injected_ns]
+        led = str(seen[-1].data.get("meta") or "") if seen else ""
+        if led not in window.injection.targets:
+            return f"{describe_injection(history, window.injection)}: the meta leader was {led or 'unknown'}"
+    return None if own else "no fault landed"
+
+
 def a_meta_leader_is_named_within(budget_s: float) -> Checker:
     """After each fault the servers name a meta leader that is not its victim, within `budget_s` seconds.
 

@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from natsproof.clock import Deadline, now_ns, until
@@ -34,8 +35,7 @@ __all__ = ["Scene", "Trial", "missing_capabilities", "run", "trial_as_dict", "tr
 HEALTHY_WITHIN_S = 30.0
 #: What a workload may need after the end of drive for what it has under way.
 LATE_S = 10.0
-#: Longest that a fault, or the end of drive, is put off for the sake of evidence.
-EVIDENCE_S = 20.0
+NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,9 @@ class Trial:
     """One experiment. `duration_s` is drive; `warm_up_s` before it is free of faults; `settle_s` is the
     budget to accept writes and be level again after healing.
 
-    `evidence` is the number of acknowledged puts a bucket that the first fault waits for, and drive after
-    the last one is healed, so that a slow machine takes longer instead of proving less (20 s each at most).
+    A slow machine takes longer instead of proving less: the first fault waits until each bucket has
+    `evidence` acknowledged puts, and drive goes on until it has as many again since the last one was healed,
+    and `puts` in all. Each of these waits ends after `patience_s`.
     """
 
     name: str
@@ -56,6 +57,8 @@ class Trial:
     final_reads: bool = True
     replica_audit: bool = True
     evidence: int = 0
+    puts: int = 0
+    patience_s: float = 30.0
 
     def __post_init__(self) -> None:
         if not self.workloads:
@@ -223,7 +226,7 @@ class _Run:
             await _first_failure(driving, stage.ends, go_on=bool(trial.faults))
             while not stage.ends.passed:  # the first fault had to wait
                 await _first_failure(driving, stage.ends, go_on=bool(trial.faults))
-            await self._enough_after(faults)
+            await self._enough_at_the_end(faults)
             stage.ending.set()
             done, late = await asyncio.wait(driving, timeout=LATE_S)
             for task in done:
@@ -238,31 +241,31 @@ class _Run:
 
     async def _faults(self) -> None:
         await asyncio.sleep(self.trial.warm_up_s)
-        waited_s = await self._enough({})
+        waited_s = await self._enough(self.trial.evidence)
         self.stage.ends = Deadline(self.stage.ends.at_ns + int(waited_s * 1e9))
         self.recorder.mark("drive")
         await self.schedule.follow(self.stage.ending)
 
-    async def _enough_after(self, faults: asyncio.Task[None]) -> None:
-        """Drive goes on until enough was acknowledged since the last fault was healed."""
+    async def _enough_at_the_end(self, faults: asyncio.Task[None]) -> None:
+        """Drive goes on until enough was acknowledged since the last fault was healed, and in all."""
         lasting = [f for f in self.trial.faults if f.down_s is None and not getattr(f, "one_shot", False)]
-        if not self.trial.evidence or not self.trial.faults or lasting:
-            return
-        await asyncio.wait([faults], timeout=EVIDENCE_S)
-        if faults.done():
-            await self._enough(self.recorder.acknowledged_puts())
+        if self.trial.evidence and self.trial.faults and not lasting:
+            await asyncio.wait([faults], timeout=self.trial.patience_s)
+            if faults.done():
+                await self._enough(self.trial.evidence, self.recorder.acknowledged_puts())
+        await self._enough(self.trial.puts)
 
-    async def _enough(self, since: Mapping[str, int]) -> float:
-        """Wait until each bucket has `evidence` more acknowledged puts than `since`; the seconds it took."""
+    async def _enough(self, number: int, since: Mapping[str, int] = NOTHING) -> float:
+        """Wait until each bucket has `number` more acknowledged puts than `since`; the seconds it took."""
         began_ns = now_ns()
 
         async def enough() -> bool:
             now = self.recorder.acknowledged_puts()
-            short = (b for b in self.trial.buckets if now.get(b, 0) - since.get(b, 0) < self.trial.evidence)
+            short = (b for b in self.trial.buckets if now.get(b, 0) - since.get(b, 0) < number)
             return self.stage.ending.is_set() or next(short, None) is None
 
         try:
-            await until("enough acknowledged puts", enough, within_s=EVIDENCE_S)
+            await until("enough acknowledged puts", enough, within_s=self.trial.patience_s)
         except DeadlineExceeded as late:
             self.recorder.observe("little_evidence", {"problem": str(late)})
         return (now_ns() - began_ns) / 1e9

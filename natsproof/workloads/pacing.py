@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from typing import TYPE_CHECKING
 
@@ -29,5 +28,4 @@ class Pace:
         now = now_ns()
         wait_ns = self._next_ns - now
         self._next_ns = max(self._next_ns, now - self._every_ns) + self._every_ns
-        await asyncio.sleep(min(max(0, wait_ns) / NS_PER_S, self._scene.left_s))
-        return not self._scene.over()
+        return await self._scene.rest(wait_ns / NS_PER_S)

@@ -93,4 +93,4 @@ def short(trial: Trial) -> Trial:
     if trial.name == "capacity":
         search = replace(trial.workloads[0], budget_s=45.0, recovery_s=10.0)  # type: ignore[type-var]
         return replace(trial, workloads=(search,), duration_s=130.0)
-    return replace(trial, **SHORT.get(trial.name, {}))
+    return replace(trial, **{"patience_s": 10.0, **SHORT.get(trial.name, {})})

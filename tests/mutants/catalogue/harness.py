@@ -117,7 +117,7 @@ async def _canary_nobody_watches(canaries: Any, *_: Any) -> None:
 FEW_WRITES = all_of(instead(Pace, "__init__", _few), instead(Pace, "turn", _turn_of_few))
 GO_ON = "test_writes_go_on_with_one_server_dead"
 GO_ON_PAUSED = "test_writes_go_on_with_one_server_paused"
-META = "test_a_meta_leader_is_elected_again[sigkill of a follower]"
+META = "test_a_meta_leader_is_elected_again"
 LOCK_CLAIMS = (
     "test_a_lock_has_one_holder_at_a_time[locks]",
     "test_a_lock_does_not_expire_early[locks]",

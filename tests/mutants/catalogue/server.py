@@ -250,7 +250,7 @@ MONITORING = (
     _lie(
         "no server names a meta leader",
         _NoMetaLeader,
-        "test_a_meta_leader_is_elected_again[sigkill of the leader]",
+        "test_a_meta_leader_is_elected_again",
     ),
 )
 
