@@ -24,6 +24,7 @@ BENCHES: dict[str, tuple[str, int]] = {
     "generator": ("0.9 x nats bench kv put; stall error 5 %; 30 us", 400),
     "power_loss": ("30 s or less from a cold start", 120),
     "report": ("1,000,000 operations: 20 s, 8 MB; rejudge 10 s", 400),
+    "workers": ("-n 2 at least 1.6 times faster than -n 0", 1500),
     "leaks": ("none after 20 SIGKILLs", 500),
 }
 ROOT = Path(__file__).parent.parent

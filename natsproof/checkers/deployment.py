@@ -32,7 +32,7 @@ class BucketAsPromised:
         wanted: dict[str, tuple[Any, Any]] = {
             "replicas": (promise.replicas, config.get("num_replicas")),
             "storage": (promise.storage, config.get("storage")),
-            "ttl": (_ns(promise.ttl_s), config.get("max_age")),
+            "ttl": (_max_age_ns(promise.ttl_s), config.get("max_age", 0)),
             "max_bytes": (promise.max_bytes, config.get("max_bytes")),
             "history": (promise.history, config.get("max_msgs_per_subject")),
         }
@@ -45,8 +45,9 @@ class BucketAsPromised:
         return holds(f"bucket {promise.name!r} has its promised configuration", fields=len(wanted))
 
 
-def _ns(seconds: float | None) -> int | None:
-    return None if seconds is None else int(seconds * NS_PER_S)
+def _max_age_ns(ttl_s: float | None) -> int:
+    """A promise without a TTL is one that values never expire, which a stream says as 0."""
+    return 0 if ttl_s is None else int(ttl_s * NS_PER_S)
 
 
 class ReplicasOnDistinctServers:

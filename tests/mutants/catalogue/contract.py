@@ -45,6 +45,12 @@ BUCKETS = (
     ),
     Mutant("a bucket whose TTL was dropped", "contract", (AS_PROMISED,), edits=_state(" --ttl=15m", "")),
     Mutant("a bucket with a TTL of two minutes", "contract", (AS_PROMISED,), edits=_state("15m", "2m")),
+    Mutant(
+        "a bucket with a TTL whose values are promised for ever",
+        "contract",
+        (AS_PROMISED,),
+        edits=(Edit(PROMISES, "{name: message_state, ttl: 15m, ", "{name: message_state, "),),
+    ),
     Mutant("a bucket of another size", "contract", (AS_PROMISED,), edits=_state("10GiB", "9GiB")),
     Mutant(
         "a bucket that keeps two values", "contract", (AS_PROMISED,), edits=_state("history=1", "history=2")
