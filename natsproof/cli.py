@@ -45,6 +45,10 @@ def _parser() -> argparse.ArgumentParser:
     lint.add_argument("--format", default="text", choices=("text", "github"), help="github: annotations")
     lint.set_defaults(run=_lint)
 
+    promises = commands.add_parser("promises", help="draft promises.yaml from manifests that carry none")
+    promises.add_argument("manifests", nargs="?", default="manifests", help="folder, file or -")
+    promises.set_defaults(run=_promises)
+
     verify = commands.add_parser("verify", help="check a certificate: schema, files, verdicts, signature")
     verify.add_argument("certificate", type=Path, help="reports/<run>/certificate.json, or the folder")
     verify.add_argument("--key", type=Path, metavar="PEM", help="the Ed25519 key that must have signed it")
@@ -74,6 +78,14 @@ def _lint(chosen: argparse.Namespace) -> int:
     code, text = lint(chosen.manifests, chosen.sarif, chosen.format)
     print(text)
     return code
+
+
+def _promises(chosen: argparse.Namespace) -> int:
+    from natsproof.contract.draft import draft
+    from natsproof.contract.loader import load
+
+    print(draft(load(chosen.manifests, promises_required=False)), end="")
+    return 0
 
 
 def _verify(chosen: argparse.Namespace) -> int:

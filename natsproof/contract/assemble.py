@@ -185,7 +185,7 @@ def _promises(
         problems.add(
             source,
             f"no ConfigMap carries the key {promises.KEY}: nothing is promised, so nothing can be certified."
-            f" Add one; docs of natsproof/contract/promises.py show its form",
+            f" `natsproof promises {source.file}` drafts one from these manifests",
         )
     return promises.without(source)
 
