@@ -143,6 +143,14 @@ class Certify:
         self.promises += [place] if place not in self.promises else []
         return promises.recovery_s[fault]
 
+    def with_servers(self, number: int) -> None:
+        """What a claim says of so many servers it does not say of others. Raises NotPromised."""
+        if self.contract.statefulset.replicas != number:
+            place = self.contract.statefulset.at("replicas")
+            self.not_promised(
+                f"{place} has {self.contract.statefulset.replicas} servers; this is about {number}"
+            )
+
     def _listed(self, field: str, wanted: str) -> Place:
         promises = self.contract.promises
         if wanted not in getattr(promises, field):

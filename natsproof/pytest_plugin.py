@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from natsproof import __version__, host
+from natsproof import __version__, host, under_test
 from natsproof import options as run_options
 from natsproof.certification import (
     NODEID,
@@ -79,6 +79,7 @@ def activate(config: pytest.Config) -> Certification:
         if "-" in options.manifests:
             read_standard_input(config)
         contract = load_contract(options)
+        under_test.choose(contract)
         if workers > 1 and not options.per_trial and options.cluster != "none":
             raise UsageError(f"--cluster {options.cluster} is one cluster: run without -n")
         # an ordinary user's workers inherit the user namespace that only this early process can make

@@ -6,6 +6,7 @@ writes.
 
 from __future__ import annotations
 
+from natsproof.certify import NotPromised
 from natsproof.contract.model import Promises
 from natsproof.faults.process import Kill
 from natsproof.load.capacity_workload import CapacitySearch
@@ -20,19 +21,31 @@ DOWN_S = 4.0
 VICTIMS = ("leader", "follower", "random")
 
 
-def offered_hz(floor_hz: float) -> float:
-    """Operations a second of which the writes are a little more than the floor."""
-    return ABOVE * floor_hz / share(PLATFORM, writing=True)
+def offered_hz(promises: Promises, field: str = "rate_floor_hz") -> float:
+    """Operations a second of which the writes are a little more than the promised floor. Raises NotPromised
+    where there is none, or no bucket for a part of the mix."""
+    require_rate(promises, field)
+    return ABOVE * float(getattr(promises, field)) / share(PLATFORM, writing=True)
+
+
+def require_rate(promises: Promises, field: str) -> None:
+    place = promises.at("buckets")
+    if not getattr(promises, field):
+        raise NotPromised(f"not promised: {place}: no {field}")
+    if missing := sorted({a.bucket for a in PLATFORM} - {bucket.name for bucket in promises.buckets}):
+        raise NotPromised(f"not promised: {place}: no bucket {', '.join(missing)}, which the load's mix uses")
 
 
 def all_pods(promises: Promises, duration_s: float) -> Trial:
-    load = LocustLoad(rate_hz=offered_hz(promises.rate_floor_hz), objective_s=promises.p99_s or 0.5)
+    load = LocustLoad(rate_hz=offered_hz(promises), objective_s=promises.p99_s or 0.5)
     return Trial("load, all pods up", (load,), duration_s=duration_s, warm_up_s=WARM_UP_S)
 
 
 def one_pod_down(promises: Promises, victim: str, measured_s: float) -> Trial:
     budget_s = promises.recovery_s["one-server-killed"]
-    load = LocustLoad(rate_hz=offered_hz(promises.rate_floor_one_down_hz), objective_s=promises.p99_s or 0.5)
+    load = LocustLoad(
+        rate_hz=offered_hz(promises, "rate_floor_one_down_hz"), objective_s=promises.p99_s or 0.5
+    )
     away = Kill(victim, of="message_state", at_s=1.0, down_s=budget_s + measured_s)
     duration_s = 1.0 + budget_s + measured_s + 2.0
     return Trial(f"load, {victim} down", (load,), (away,), duration_s=duration_s, warm_up_s=WARM_UP_S)
@@ -41,7 +54,9 @@ def one_pod_down(promises: Promises, victim: str, measured_s: float) -> Trial:
 def kills(promises: Promises, count: int) -> Trial:
     """`count` kills, of the leader, a follower and any server in turn, each a budget and more apart."""
     apart_s = promises.recovery_s["one-server-killed"] + DOWN_S
-    load = LocustLoad(rate_hz=offered_hz(promises.rate_floor_one_down_hz), objective_s=promises.p99_s or 0.5)
+    load = LocustLoad(
+        rate_hz=offered_hz(promises, "rate_floor_one_down_hz"), objective_s=promises.p99_s or 0.5
+    )
     faults = tuple(
         Kill(VICTIMS[n % len(VICTIMS)], of="message_state", at_s=2.0 + n * apart_s, down_s=DOWN_S)
         for n in range(count)
@@ -53,7 +68,7 @@ def kills(promises: Promises, count: int) -> Trial:
 
 def noisy(promises: Promises, duration_s: float) -> Trial:
     load = LocustLoad(
-        rate_hz=2 * offered_hz(promises.rate_floor_hz),
+        rate_hz=2 * offered_hz(promises),
         noisy_bucket="message_state",
         noise=5.0,
         objective_s=promises.p99_s or 0.5,
@@ -66,6 +81,7 @@ WRITING_PART = share(PLATFORM, writing=True)
 
 def capacity(promises: Promises, budget_s: float) -> Trial:
     """The trial lasts as long as the search may take, and some seconds for its last step."""
+    require_rate(promises, "rate_floor_hz")
     search = CapacitySearch(
         budget_s=budget_s,
         objective_s=promises.p99_s or 0.5,

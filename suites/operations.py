@@ -23,7 +23,7 @@ from natsproof.faults.upgrade import Resize, ScaleOutAndBack, Scaling, Upgrade
 from natsproof.trial import Trial
 from natsproof.workloads.ledger import Ledger
 from natsproof.workloads.operations import FullBucket
-from suites.trials import BUCKETS, ENOUGH, FEWER_CLIENTS
+from suites.trials import BUCKETS, ENOUGH, FEWER_CLIENTS, STATE
 
 UPGRADED = Trial("upgrade of the image", FEWER_CLIENTS, (Upgrade(at_s=1.0),), 50.0, 40.0, puts=ENOUGH)
 RESIZED = Trial("more CPU and memory", FEWER_CLIENTS, (Resize(at_s=1.0),), 50.0, 40.0, puts=ENOUGH)
@@ -42,12 +42,12 @@ RESTORED = Trial(
 #: The other buckets are written to meanwhile: a full one is no outage of theirs.
 FILLED = Trial(
     "a full bucket",
-    (FullBucket("message_state"), Ledger(BUCKETS[1:], writers=3, rate_hz=60.0)),
+    (FullBucket(STATE), *([Ledger(BUCKETS[1:], writers=3, rate_hz=60.0)] if BUCKETS[1:] else [])),
     (),
     6.0,
 )
 
-EDITED = "message_state"
+EDITED = STATE
 
 
 def scaling(cluster: Any) -> dict[str, Any]:

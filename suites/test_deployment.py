@@ -18,8 +18,7 @@ from natsproof.checkers.deployment import (
     the_job_completes,
 )
 from natsproof.cluster import inspection
-
-BUCKETS = ("message_state", "integration_locks", "retry_queue", "dead_letter_queue")
+from suites.trials import BUCKETS
 
 
 def test_every_pod_becomes_ready(certify, contract):

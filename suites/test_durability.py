@@ -19,7 +19,7 @@ from natsproof.checkers.guards import (
     settled,
 )
 from natsproof.checkers.replicas import every_replica_holds_what_was_acknowledged, replicas_are_equal
-from suites.trials import ALL_KILLED, BUCKETS, DISTURBED, ONE_KILLED, RESTARTED, on
+from suites.trials import ALL_KILLED, BUCKETS, DISTURBED, ONE_KILLED, RESTARTED, STATE, on
 
 # A bound of 3 in 150 on the loss rate, bucket by bucket.
 ENOUGH = (at_least(150, acknowledged_puts), at_least(150, final_reads), every_fault_landed)
@@ -90,7 +90,7 @@ def test_every_replica_holds_every_acknowledged_put(certify, contract, trial):
         certify.run(trial),
         every_replica_holds_what_was_acknowledged,
         given=[settled, every_server_was_read, every_fault_landed, at_least(600, acknowledged_puts)],
-        promise=contract.promises.bucket("message_state").at("replicas"),
+        promise=contract.promises.bucket(STATE).at("replicas"),
     )
 
 
@@ -101,5 +101,5 @@ def test_all_replicas_have_equal_contents(certify, contract, trial):
         certify.run(trial),
         replicas_are_equal,
         given=[settled, every_server_was_read, every_fault_landed],
-        promise=contract.promises.bucket("message_state").at("replicas"),
+        promise=contract.promises.bucket(STATE).at("replicas"),
     )

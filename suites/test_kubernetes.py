@@ -16,8 +16,8 @@ from natsproof.cluster.kubernetes import operations
 from natsproof.faults.kubernetes import NodeLoss, RolloutRestart
 from natsproof.trial import Trial
 from natsproof.workloads.ledger import Ledger
+from suites.trials import BUCKETS
 
-BUCKETS = ("message_state", "integration_locks", "retry_queue", "dead_letter_queue")
 CLIENTS = (Ledger(BUCKETS, writers=8, rate_hz=100.0),)
 
 ROLLOUT = Trial("rollout restart", CLIENTS, (RolloutRestart(at_s=2.0),), duration_s=90.0, settle_s=60.0)

@@ -25,7 +25,7 @@ from natsproof.trial import Trial
 from natsproof.workloads import limits_looks as look
 from natsproof.workloads.limits import Crowd
 from natsproof.workloads.watch import Watch
-from suites.trials import BUCKETS, on
+from suites.trials import BUCKETS, STATE, on
 
 #: Connections that the claim wants at --depth quick, standard and deep; the file limit may allow fewer.
 CONNECTIONS = (2000, 5000, 10000)
@@ -39,7 +39,7 @@ STORM = Trial(
 )
 CROWD_OF_WATCHERS = Trial(
     "many watchers",
-    (Watch(("message_state",), writers=2, watchers=150, rate_hz=30.0),),
+    (Watch((STATE,), writers=2, watchers=150, rate_hz=30.0),),
     (),
     6.0,
     replica_audit=False,
@@ -61,7 +61,7 @@ def test_a_value_is_refused_exactly_beyond_the_buckets_limit(certify, contract):
     certify.that(
         certify.observe("sizes", look.sizes, fresh=True),
         values_end_exactly_at_the_limit,
-        promise=contract.promises.bucket("message_state").place,
+        promise=contract.promises.bucket(STATE).place,
     )
 
 
@@ -70,7 +70,7 @@ def test_a_key_is_stored_as_it_is_or_refused(certify, contract):
     certify.that(
         certify.observe("keys", look.keys, fresh=True),
         keys_are_stored_or_refused,
-        promise=contract.promises.bucket("message_state").place,
+        promise=contract.promises.bucket(STATE).place,
     )
 
 
@@ -99,7 +99,7 @@ def test_many_watchers_see_every_write(certify, contract, trial):
         certify.run(trial),
         watchers_see_every_write,
         given=[at_least(100, acknowledged_writes)],
-        promise=contract.promises.bucket("message_state").place,
+        promise=contract.promises.bucket(STATE).place,
     )
 
 

@@ -1,6 +1,6 @@
 """Locks: one holder at a time by revision, tokens that rise, stale holders refused, free locks available.
 
-Promise    manifests/promises.yaml: bucket integration_locks
+Promise    manifests/promises.yaml: the bucket for locks
 Not here   mutual exclusion in wall time: no lease can promise it; holders must pass their token on
 """
 
@@ -15,7 +15,7 @@ from natsproof.checkers.locks import (
     stale_holders_are_refused,
     tokens_rise,
 )
-from suites.trials import LOCKED, LOCKS_CALM, LOCKS_LEADER_KILLED, LOCKS_PARTITIONED, on
+from suites.trials import LOCK_BUCKET, LOCKED, LOCKS_CALM, LOCKS_LEADER_KILLED, LOCKS_PARTITIONED, on
 
 ENOUGH = at_least(8, lock_acquisitions)
 
@@ -90,4 +90,4 @@ def test_locks_were_tried_under_the_fault(certify, contract, trial):
 
 
 def _place(contract):
-    return contract.promises.bucket("integration_locks").place
+    return contract.promises.bucket(LOCK_BUCKET).place

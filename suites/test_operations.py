@@ -33,7 +33,7 @@ from natsproof.checkers.registers import registers_are_linearizable
 from natsproof.checkers.replicas import replicas_are_equal
 from suites import operations
 from suites.operations import DRAINED_TWICE, FILLED, RESIZED, RESTORED, SCALED, UPGRADED
-from suites.trials import on
+from suites.trials import STATE, on
 
 ENOUGH = (
     every_fault_landed,
@@ -152,7 +152,7 @@ def test_a_full_bucket_refuses_cleanly_and_works_again_with_room(certify, contra
     certify.that(
         certify.run(trial),
         a_full_bucket_refuses_cleanly,
-        promise=contract.promises.bucket("message_state").at("max_bytes"),
+        promise=contract.promises.bucket(STATE).at("max_bytes"),
     )
 
 
@@ -163,7 +163,7 @@ def test_a_full_bucket_keeps_what_it_had(certify, contract, trial):
         certify.run(trial),
         no_acknowledged_put_is_lost,
         given=[at_least(100, acknowledged_puts), at_least(100, final_reads)],
-        promise=contract.promises.bucket("message_state").at("max_bytes"),
+        promise=contract.promises.bucket(STATE).at("max_bytes"),
     )
 
 

@@ -25,7 +25,7 @@ from natsproof.checkers.guards import (
 from natsproof.checkers.recovery import writes_resume_within
 from natsproof.checkers.registers import registers_are_linearizable
 from natsproof.checkers.replicas import every_replica_holds_what_was_acknowledged, replicas_are_equal
-from suites.trials import BUCKETS, CLIENTS_WITH_MINORITY, LEADER_ISOLATED, PARTITIONED, on
+from suites.trials import BUCKETS, CLIENTS_WITH_MINORITY, LEADER_ISOLATED, PARTITIONED, STATE, on
 
 pytestmark = pytest.mark.needs("Partitionable")
 
@@ -70,7 +70,7 @@ def test_a_minority_acknowledges_nothing(certify, contract, trial):
         certify.run(trial),
         no_write_is_acknowledged_during("Partition"),
         given=[every_fault_landed, at_least(10, tried_writes, when="during")],
-        promise=contract.promises.bucket("message_state").at("replicas"),
+        promise=contract.promises.bucket(STATE).at("replicas"),
     )
 
 
@@ -81,7 +81,7 @@ def test_replicas_agree_after_a_partition(certify, contract, trial):
         certify.run(trial),
         replicas_are_equal,
         given=[settled, every_server_was_read, every_fault_landed],
-        promise=contract.promises.bucket("message_state").at("replicas"),
+        promise=contract.promises.bucket(STATE).at("replicas"),
     )
 
 
@@ -92,5 +92,5 @@ def test_every_replica_holds_what_was_acknowledged_through_a_partition(certify, 
         certify.run(trial),
         every_replica_holds_what_was_acknowledged,
         given=[settled, every_server_was_read, every_fault_landed],
-        promise=contract.promises.bucket("message_state").at("replicas"),
+        promise=contract.promises.bucket(STATE).at("replicas"),
     )

@@ -54,6 +54,7 @@ def test_writes_go_on_with_one_server_paused(certify, contract, trial, bucket):
 @on(TWO_KILLED)
 def test_no_write_is_acknowledged_with_two_servers_dead(certify, contract, trial, bucket):
     """With two of three servers dead, every write is refused or unanswered; none is falsely acknowledged."""
+    certify.with_servers(3)
     history = certify.run(trial)
     certify.that(
         history.of_bucket(bucket),
@@ -67,6 +68,7 @@ def test_no_write_is_acknowledged_with_two_servers_dead(certify, contract, trial
 @on(TWO_KILLED)
 def test_writes_resume_within_the_budget_after_quorum_returns(certify, contract, trial, bucket):
     """After two dead servers are started again, writes are acknowledged within the budget."""
+    certify.with_servers(3)
     history = certify.run(trial)
     certify.that(
         history.of_bucket(bucket),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from natsproof.checkers.guards import acknowledged_writes, at_least, watch_events
 from natsproof.checkers.watch import watchers_see_every_write
-from suites.trials import WATCHED, on
+from suites.trials import STATE, WATCHED, on
 
 
 @on(*WATCHED)
@@ -17,5 +17,5 @@ def test_watchers_see_every_write_once_and_in_order(certify, contract, trial):
         certify.run(trial),
         watchers_see_every_write,
         given=[at_least(200, acknowledged_writes), at_least(400, watch_events)],
-        promise=contract.promises.bucket("message_state").place,
+        promise=contract.promises.bucket(STATE).place,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pytest
 
+from natsproof import under_test
 from natsproof.faults.network import OneWay, Partition, flapping
 from natsproof.faults.operations import RollingRestart
 from natsproof.faults.process import Kill, Pause
@@ -21,7 +22,9 @@ from natsproof.workloads.locks import Locks
 from natsproof.workloads.register import Register
 from natsproof.workloads.watch import Watch
 
-BUCKETS = ("message_state", "integration_locks", "retry_queue", "dead_letter_queue")
+BUCKETS = under_test.buckets()
+#: The one that claims about a single bucket use, and the one whose locks are judged.
+STATE, LOCK_BUCKET = BUCKETS[0], under_test.lock_bucket()
 
 CLIENTS = (
     Ledger(BUCKETS, writers=8, rate_hz=96.0),
@@ -227,7 +230,7 @@ EXPIRY_PAUSED = Trial(
     "expiry through a pause", (EXPIRY,), (Pause("follower", at_s=2.0, down_s=5.0),), 16.0, 40.0
 )
 
-LOCKS = Locks(("integration_locks",), contenders=5, locks=2, ttl_s=4.0)
+LOCKS = Locks((LOCK_BUCKET,), contenders=5, locks=2, ttl_s=4.0)
 LOCKS_CALM = Trial("locks", (LOCKS,), (), 16.0)
 LOCKS_LEADER_KILLED = Trial(
     "locks through a leader kill", (LOCKS,), (Kill("leader", at_s=3.0, down_s=8.0),), 26.0, 40.0
@@ -237,7 +240,7 @@ LOCKS_PARTITIONED = Trial(
 )
 LOCKED = (LOCKS_CALM, LOCKS_LEADER_KILLED, LOCKS_PARTITIONED)
 
-WATCHED_BUCKETS = ("message_state", "retry_queue")
+WATCHED_BUCKETS = tuple(dict.fromkeys((STATE, BUCKETS[-2 % len(BUCKETS)])))
 WATCH = Watch(WATCHED_BUCKETS, writers=2, watchers=3, rate_hz=80.0)
 WATCH_LEADER_KILLED = Trial(
     "watchers through a leader kill",
