@@ -241,8 +241,8 @@ EXPIRY_ALL_KILLED = Trial(
 )
 
 # What watchers are told: the shipped buckets leave no markers, a twin with markers does. Markers are written
-# by the leader, so the fault outlasts an election, and must outlive the absence of a watcher.
-MARKED = replace(EXPIRY, canaries=8, watchers=3, marker_ttl_s=30.0)
+# by the leader, so the fault outlasts an election.
+MARKED = replace(EXPIRY, canaries=8, watchers=3, marker_ttl_s=10.0)
 EXPIRY_WATCHED = Trial("expiry watched", (replace(EXPIRY, canaries=8, watchers=3),), (), 13.0)
 EXPIRY_MARKED = Trial("expiry watched with markers", (MARKED,), (), 13.0)
 EXPIRY_MARKED_LEADER_KILLED = Trial(

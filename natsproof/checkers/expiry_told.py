@@ -22,9 +22,11 @@ def watchers_are_told_of_expiries(late_s: float, *, after_faults: bool = False) 
     """A watcher that saw a value learns of its expiry exactly once if its bucket leaves markers, and is told
     nothing if it does not; no watcher is shown a value after its time.
 
-    Watchers are those of the observations `watched`: {"client", "bucket", "markers", "until_ns"}. Owed are
-    the expiries of the last value of each key that were due, bound included, before `until_ns`. When an event
-    may come is judged by `values_expire_on_time`. UNKNOWN without an expiry that a watcher lived through.
+    Watchers are those of the observations `watched`: {"client", "bucket", "marker_s", "until_ns"}. Owed are
+    the expiries of the last value of each key that were due, bound included, before `until_ns`; but a watcher
+    that began anew more than `marker_s` (how long a marker stays) after a value was due may have been away
+    all that time. When an event may come is judged by `values_expire_on_time`. UNKNOWN without an expiry
+    that a watcher lived through.
     """
     late_ns = int(late_s * 1e9)
 
@@ -39,9 +41,9 @@ def watchers_are_told_of_expiries(late_s: float, *, after_faults: bool = False) 
             puts = _owed(history, lives, one, late_ns, after_faults)
             events = _events_by_key(history, int(one["client"]))
             owed += len(puts)
-            told += len(puts) if one["markers"] else 0
-            silent += 0 if one["markers"] else len(puts)
-            wrong += _wrongly_told(lives, puts, events, bool(one["markers"]))
+            told += len(puts) if one["marker_s"] else 0
+            silent += 0 if one["marker_s"] else len(puts)
+            wrong += _wrongly_told(lives, puts, events, bool(one["marker_s"]))
         evidence: dict[str, int | float | str] = {
             "watchers": len(watched),
             "expiries_lived_through": owed,
@@ -78,7 +80,13 @@ def _owed(
             last[key] = write
     mine = mine[[last[int(log.key[w])] == w for w in mine.tolist()]] if len(mine) else mine
     due = latest(history, lives, mine, late_ns, after_faults)
-    out: NDArray[np.intp] = mine[due <= int(one["until_ns"])]
+    owed = due <= int(one["until_ns"])
+    if one["marker_s"]:
+        mine_again = (ops.kind == Kind.WATCH_START) & (ops.client == int(one["client"]))
+        last_start = int(ops.call_ns[mine_again].max()) if mine_again.any() else 0
+        gone = lives.first[mine] + lives.ttl_ns[mine] + int(float(one["marker_s"]) * 1e9)
+        owed &= gone > last_start
+    out: NDArray[np.intp] = mine[owed]
     return out
 
 

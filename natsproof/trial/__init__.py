@@ -183,6 +183,7 @@ class _Run:
 
     async def all(self) -> None:
         self.stage = Stage(self.cluster, self.recorder, self.prefix, list(self.trial.buckets))
+        self.schedule.twins = self.stage.twins
         self.scenes = [Scene(self.stage, index, self.seed) for index in range(len(self.trial.workloads))]
         calm = not self.trial.faults and self.trial.duration_s > LONG_S
         observer = Observer(self.cluster, self.recorder, EVERY_CALM_S if calm else EVERY_S)

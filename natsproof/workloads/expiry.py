@@ -32,8 +32,8 @@ class Expiry:
     it ends when the last one is gone.
 
     `watchers` follow each bucket, spread over the servers, and one more begins when all is over; observation
-    `watched`: {"client", "bucket", "markers", "until_ns"}. With `marker_ttl_s` the twins leave a marker of
-    that life where a value expires, which tells watchers; the platform's own buckets leave none.
+    `watched`: {"client", "bucket", "marker_s", "until_ns"}. With `marker_ttl_s` the twins leave a marker of
+    that life, the TTL at most, where a value expires, which tells watchers; the platform's own leave none.
     """
 
     buckets: tuple[str, ...]
@@ -104,7 +104,7 @@ class Expiry:
             until_ns = now_ns()
             await watcher.stop()
             facts = {"client": watcher.client.index, "bucket": watcher.bucket, "until_ns": until_ns}
-            scene.observe("watched", {**facts, "markers": self.marker_ttl_s is not None})
+            scene.observe("watched", {**facts, "marker_s": min(self.marker_ttl_s or 0.0, self.ttl_s or 0.0)})
 
     async def _twin(self, scene: Scene, client: RecordingClient, bucket: str, ttl_s: float) -> str:
         return await make_twin(scene, client, bucket, ttl_s, marker_ttl_s=self.marker_ttl_s)

@@ -42,7 +42,7 @@ async def make_twin(
         return await client.api(f"STREAM.CREATE.KV_{name}", config, timeout_s=5)
 
     made = await until(f"the twin of bucket {bucket}", create, within_s=15, every_s=0.2)
-    scene.add_bucket(name)
+    scene.add_bucket(name, of=bucket)
     buckets = {**scene.recorder.meta["buckets"], name: {"ttl_s": ttl_s}}
     scene.recorder.amend(buckets=buckets)
     about = {"bucket": name, "of": bucket, "ttl_s": ttl_s}
