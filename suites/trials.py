@@ -250,8 +250,8 @@ EXPIRY_MARKED_LEADER_KILLED = Trial(
 )
 
 # The same in real time: the buckets themselves, beside the other claims from the start of the session.
-# A canary that is written again half a minute later starts its age anew.
-PLANT_S, REWRITE_S, LATE_S = 20.0, 30.0, 4.0
+# A canary that is written again a quarter of a minute later starts its age anew.
+PLANT_S, REWRITE_S, LATE_S = 10.0, 15.0, 4.0
 CANARIES = 20
 
 
