@@ -17,7 +17,7 @@ from natsproof.workloads.twins import make_twin
 if TYPE_CHECKING:
     from natsproof.trial import Scene
 
-CATCH_UP_S = 15.0
+CATCH_UP_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Expiry:
         return await make_twin(scene, client, bucket, ttl_s, marker_ttl_s=self.marker_ttl_s)
 
     async def _watch(self, scene: Scene, buckets: list[str], numbers: Iterable[int]) -> list[Watcher]:
-        """Watchers that have caught up, each with a connection of its own."""
+        """Watchers with a connection of their own, caught up unless what they wait for expires meanwhile."""
         watchers: list[Watcher] = []
         for number in numbers:
             server = scene.servers[number % len(scene.servers)].name
@@ -118,7 +118,10 @@ class Expiry:
             watchers += [Watcher(client.fork(f"{client.name} {b}"), b, scene.prefix) for b in buckets]
         for watcher in watchers:
             watcher.start()
-        await asyncio.gather(*(asyncio.wait_for(w.caught_up.wait(), CATCH_UP_S) for w in watchers))
+        waits = [asyncio.wait_for(watcher.caught_up.wait(), CATCH_UP_S) for watcher in watchers]
+        for end in await asyncio.gather(*waits, return_exceptions=True):
+            if end is not True and not isinstance(end, TimeoutError):
+                raise end
         return watchers
 
     async def _canary(self, scene: Scene, bucket: str, ttl_s: float, number: int, rng: random.Random) -> None:
