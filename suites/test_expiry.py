@@ -17,7 +17,6 @@ from natsproof.checkers.guards import acknowledged_puts, at_least, every_fault_l
 from natsproof.checkers.twins import TwinExpires
 from natsproof.cluster import inspection
 from suites.trials import (
-    BUCKETS,
     CANARIES,
     EXPIRY_ALL_KILLED,
     EXPIRY_CALM,
@@ -27,6 +26,7 @@ from suites.trials import (
     EXPIRY_PAUSED,
     EXPIRY_TWO_KILLED,
     EXPIRY_WATCHED,
+    MORTAL,
     REAL_TIME,
     clock_error_s,
     on,
@@ -69,7 +69,7 @@ def test_watchers_are_told_of_each_expiry_as_their_bucket_is_made(certify, contr
     )
 
 
-@pytest.mark.parametrize("bucket", BUCKETS)
+@pytest.mark.parametrize("bucket", MORTAL)
 def test_a_ttl_is_configured_and_a_twin_of_its_bucket_expires(certify, contract, bucket):
     """The bucket has its promised TTL, and values of a bucket that differs in a short TTL expire on time."""
     promised = certify.bucket(bucket)

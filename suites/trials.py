@@ -281,10 +281,14 @@ def planted(trial: Trial, name: str, depth: str) -> Any:
     return pytest.param(trial, id=name, marks=marks)
 
 
-REAL_TIME = (
-    planted(canaries("integration_locks", 300.0), "integration_locks", "standard"),
-    planted(canaries("message_state", 900.0), "message_state", "standard"),
-    planted(canaries("retry_queue", 3600.0), "retry_queue", "deep"),
+#: What may be waited for: 15 minutes, an hour in a deep run. What lives longer is judged by twin.
+STANDARD_S, DEEP_S = 900.0, 3600.0
+TTLS_S = {b.name: b.ttl_s for b in under_test.contract().promises.buckets if b.ttl_s}
+MORTAL = tuple(TTLS_S)
+REAL_TIME = tuple(
+    planted(canaries(name, ttl_s), name, "standard" if ttl_s <= STANDARD_S else "deep")
+    for name, ttl_s in sorted(TTLS_S.items(), key=lambda own: own[1])
+    if ttl_s <= DEEP_S
 )
 
 LOCKS = Locks((LOCK_BUCKET,), contenders=5, locks=2, ttl_s=4.0)

@@ -79,8 +79,8 @@ SHORT: dict[str, dict[str, Any]] = {
     "expiry watched with markers": {"workloads": MARKED, "duration_s": 9.0},
     "expiry watched through a leader kill": {
         "workloads": MARKED,
-        "faults": (Kill("follower", at_s=1.5, down_s=2.5),),
-        "duration_s": 9.0,
+        "faults": (Kill("follower", at_s=1.5, down_s=11.0),),  # it may lead a twin: an election
+        "duration_s": 14.0,
     },
     "canaries in integration_locks": {"workloads": (REAL_TIME,), "duration_s": 14.0},
     "locks": {"workloads": LOCKS, "duration_s": 10.0},
