@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from natsproof.background import Background, plan
 from natsproof.certify import DEPTHS, Certify, NotPromised
 from natsproof.errors import (
     ClaimBroken,
@@ -23,7 +24,7 @@ from natsproof.options import Options
 from natsproof.report import run_folder
 from natsproof.report.record import Claim, NotTested, Run
 from natsproof.report.run_folder import RunFolder
-from natsproof.session import Session
+from natsproof.session import Session, trial_name
 from natsproof.verdict import Status, Verdict, broken, combine, unknown
 
 if TYPE_CHECKING:
@@ -59,6 +60,11 @@ def _not_tested(item: pytest.Item, reason: str, *, promised: bool = True) -> Not
     return NotTested(item.name, nodeid_of(item), reason, sentence_of(item), grade_of(item), promised)
 
 
+def _planted(item: pytest.Item) -> Any:
+    """The trial that is to run beside the others from the beginning of the session, by the claim's marker."""
+    return next((mark.args[0] for mark in item.iter_markers("planted") if mark.args), None)
+
+
 def is_claim(item: pytest.Item) -> bool:
     """Whether a test certifies a platform: it lies in suites/ or uses the fixture `certify`."""
     return "suites" in item.path.parts[:-1] or "certify" in getattr(item, "fixturenames", ())
@@ -90,6 +96,7 @@ class Certification:
         self._open_cluster, self.capabilities = open_cluster, capabilities
         self._folder = RunFolder(folder) if folder else None
         self._session: Session | None = None
+        self.background = Background(lambda: self.folder, _standard_input)
         self._own_deselection = False
         self._left_out: list[str] = []
         self.not_tested: list[NotTested] = []
@@ -125,6 +132,7 @@ class Certification:
         return self._session
 
     def close(self) -> None:
+        self.background.stop()
         if self._session is not None:
             session, self._session = self._session, None
             try:
@@ -144,9 +152,38 @@ class Certification:
             self._own_deselection = True
             config.hook.pytest_deselected(items=list(out))
             self._own_deselection = False
+        items.sort(key=lambda item: _planted(item) is not None)  # judged when they are due: last
         if claims and not config.getoption("collectonly"):
             planned = [nodeid_of(item) for item in claims if item not in out]
             self.folder.add_scope(self.worker, planned, self.not_tested, self._left_out)
+            self._plan_background([trial for item in items if (trial := _planted(item))])
+
+    def _plan_background(self, trials: Iterable[Any]) -> None:
+        """Trials of claims marked `planted` run beside the others. A cluster that all trials share is not to
+        be had twice, and their faults would hit the canaries: there such trials run like others, last."""
+        if not self.options.per_trial or self.options.rejudge or self.worker not in ("main", "gw0"):
+            return
+        from natsproof.trial import trial_as_dict
+
+        options = self.options
+        for trial in trials:
+            job = {
+                "trial": trial_as_dict(trial),
+                "seed": options.seed,
+                "manifests": options.manifests,
+                "server_binary": str(options.server_binary or ""),
+                "nats_binary": str(options.nats_binary or ""),
+                "keep": options.keep,
+            }
+            plan(self.folder, trial_name(trial), job)
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        if self.worker == "main" and self.has_folder:
+            self.background.start()
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self) -> None:
+        self.background.start()  # before any test is given to a worker
 
     def pytest_deselected(self, items: Iterable[pytest.Item]) -> None:
         if not self._own_deselection:
@@ -273,6 +310,12 @@ def _outcome(certify: Certify | None, error: BaseException | None) -> tuple[Verd
     reason = f"{type(error).__name__}: {error}".strip().removesuffix(":")
     stumbled = unknown(reason)
     return (combine([certify.verdict, stumbled]) if certify and certify.verdicts else stumbled), trouble
+
+
+def _standard_input() -> str:
+    from natsproof.contract.loader import standard_input
+
+    return standard_input()
 
 
 def _keep_manifests(sources: Iterable[str], target: Path) -> None:

@@ -46,6 +46,7 @@ MAX_UNKNOWN_SHOWN = 10
 MARKERS = (
     "needs(*capabilities): what a cluster must be able to do to decide this claim",
     "depth(level): the least --depth that decides this claim",
+    "planted(trial): this claim's trial runs beside the others from the start of the session; judged last",
     "grade(name): the grade of durability this claim is about",
     "xdist_group(name): claims that one worker runs; pytest-xdist has its own, but may be switched off",
 )
@@ -126,11 +127,9 @@ def read_standard_input(config: pytest.Config) -> None:
 
 
 def load_contract(options: Options) -> Contract:
-    from natsproof.contract.loader import load, load_documents, read_files
+    from natsproof.contract.loader import load_all
 
-    if len(options.manifests) == 1:
-        return load(options.manifests[0])
-    return load_documents([file for path in options.manifests for file in read_files(path)])
+    return load_all(options.manifests)
 
 
 def _header(config: pytest.Config, options: Options, contract: Contract) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from natsproof import clock
+from natsproof import background, clock
 from natsproof.errors import ClusterError, EvidenceMissing, NatsproofError, UsageError
 from natsproof.report.run_folder import RunFolder, slug, write_atomically
 
@@ -31,7 +31,7 @@ MAX_CACHED_OPERATIONS = 3_000_000
 #: After this many starts that failed one after the other, no further one is tried in this session.
 MAX_FAILED_STARTS = 2
 #: Longest a worker waits for another that runs the same trial.
-WAIT_FOR_TRIAL_S = 3600.0
+WAIT_FOR_TRIAL_S = 7200.0
 
 OpenCluster = Callable[[Path], "Cluster"]
 
@@ -127,6 +127,8 @@ class Session:
         from natsproof.history_file import read
 
         path = self.folder.trial_folder(name)
+        if self.worker != background.WORKER and background.is_planned(self.folder, name):
+            background.wait(self.folder, name, WAIT_FOR_TRIAL_S)
         with self._lock(name):
             known = _trial_record(path)
             if known.get("state") == "failed":

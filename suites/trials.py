@@ -7,6 +7,9 @@ matters here is that nothing is acknowledged meanwhile.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from natsproof import under_test
@@ -228,6 +231,64 @@ EXPIRY_LEADER_KILLED = Trial(
 )
 EXPIRY_PAUSED = Trial(
     "expiry through a pause", (EXPIRY,), (Pause("follower", at_s=2.0, down_s=5.0),), 16.0, 40.0
+)
+#: Half of the canaries are planted before the fault; they are due while it is on.
+EXPIRY_TWO_KILLED = Trial(
+    "expiry through the loss of quorum", (EXPIRY,), (Kill("two", at_s=2.0, down_s=5.0),), 34.0, 40.0
+)
+EXPIRY_ALL_KILLED = Trial(
+    "expiry through a restart of all", (EXPIRY,), (Kill("all", at_s=2.0, down_s=1.0),), 30.0, 40.0
+)
+
+# What watchers are told: the shipped buckets leave no markers, a twin with markers does. Markers are written
+# by the leader, so the fault outlasts an election.
+MARKED = replace(EXPIRY, canaries=8, watchers=3, marker_ttl_s=10.0)
+EXPIRY_WATCHED = Trial("expiry watched", (replace(EXPIRY, canaries=8, watchers=3),), (), 13.0)
+EXPIRY_MARKED = Trial("expiry watched with markers", (MARKED,), (), 13.0)
+EXPIRY_MARKED_LEADER_KILLED = Trial(
+    "expiry watched through a leader kill", (MARKED,), (Kill("leader", at_s=2.0, down_s=12.0),), 22.0, 40.0
+)
+
+# The same in real time: the buckets themselves, beside the other claims from the start of the session.
+# A canary that is written again a quarter of a minute later starts its age anew.
+PLANT_S, REWRITE_S, LATE_S = 10.0, 15.0, 4.0
+CANARIES = 20
+
+
+def canaries(bucket: str, ttl_s: float) -> Trial:
+    """`ttl_s` as promised: how long to wait at most."""
+    workload = Expiry(
+        (bucket,),
+        ttl_s=None,
+        canaries=CANARIES,
+        plant_s=PLANT_S,
+        rewrite_share=0.3,
+        rewrite_after_s=REWRITE_S,
+        late_s=LATE_S,
+        timeout_s=2.0,
+    )
+    return Trial(f"canaries in {bucket}", (workload,), (), ttl_s + PLANT_S + REWRITE_S + 2 * LATE_S)
+
+
+def clock_error_s(duration_s: float) -> float:
+    """How far the servers' clock may run from ours: a kernel slews its clock by 500 millionths at most."""
+    return 0.05 + duration_s * 500e-6
+
+
+def planted(trial: Trial, name: str, depth: str) -> Any:
+    """A parameter of a claim whose trial is started with the session and judged when it is due."""
+    marks = (pytest.mark.planted(trial), pytest.mark.depth(depth), pytest.mark.xdist_group(trial.name))
+    return pytest.param(trial, id=name, marks=marks)
+
+
+#: What may be waited for: 15 minutes, an hour in a deep run. What lives longer is judged by twin.
+STANDARD_S, DEEP_S = 900.0, 3600.0
+TTLS_S = {b.name: b.ttl_s for b in under_test.contract().promises.buckets if b.ttl_s}
+MORTAL = tuple(TTLS_S)
+REAL_TIME = tuple(
+    planted(canaries(name, ttl_s), name, "standard" if ttl_s <= STANDARD_S else "deep")
+    for name, ttl_s in sorted(TTLS_S.items(), key=lambda own: own[1])
+    if ttl_s <= DEEP_S
 )
 
 LOCKS = Locks((LOCK_BUCKET,), contenders=5, locks=2, ttl_s=4.0)

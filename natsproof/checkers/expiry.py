@@ -23,7 +23,7 @@ PRESENT_READS = (Kind.GET, Kind.DIRECT_GET, Kind.FINAL_GET, Kind.REPLICA_ROW)
 
 
 @dataclass(frozen=True, slots=True)
-class _Lifetimes:
+class Lifetimes:
     """Over the write log: the earliest and latest moment a write's value was created (NEVER_NS: no
     bound), the TTL of its key, and whether it is a put that carries it."""
 
@@ -34,7 +34,7 @@ class _Lifetimes:
     is_put: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, history: History, clock_error_ns: int) -> _Lifetimes:
+    def of(cls, history: History, clock_error_ns: int) -> Lifetimes:
         log = write_log(history)
         stamp = created_ns(history, log)
         told = stamp >= 0
@@ -58,7 +58,7 @@ def values_expire_on_time(
     """
 
     def checker(history: History) -> Verdict:
-        lives = _Lifetimes.of(history, int(clock_error_s * 1e9))
+        lives = Lifetimes.of(history, int(clock_error_s * 1e9))
         if not (lives.ttl_ns > 0).any():
             return unknown('no key with a TTL was written (meta["buckets"][bucket]["ttl_s"])')
         early = list(_early(history, lives, int(early_s * 1e9)))
@@ -97,7 +97,7 @@ def _absent_reads(history: History) -> NDArray[np.int64]:
     return np.flatnonzero(none & np.isin(ops.kind, [int(k) for k in ABSENT_READS]))
 
 
-def _last_before(lives: _Lifetimes, key: Int, moment: Int) -> NDArray[np.int64]:
+def _last_before(lives: Lifetimes, key: Int, moment: Int) -> NDArray[np.int64]:
     """For each (key, moment) the happened write of the highest revision among those that had returned
     by then, NONE if none had."""
     log = lives.log
@@ -124,7 +124,7 @@ def _highest_so_far(revision: Int, starts: Int) -> Int:
     return out
 
 
-def _early(history: History, lives: _Lifetimes, early_ns: int) -> Iterator[Finding]:
+def _early(history: History, lives: Lifetimes, early_ns: int) -> Iterator[Finding]:
     """Absent before the last write's time was over, and nobody deleted it."""
     ops, log = history.operations, lives.log
     rows = _absent_reads(history)
@@ -143,12 +143,12 @@ def _early(history: History, lives: _Lifetimes, early_ns: int) -> Iterator[Findi
             yield "gone before its time:", (int(log.row[last[i]]), int(rows[i]))
 
 
-def _late(history: History, lives: _Lifetimes, late_ns: int, after_faults: bool) -> Iterator[Finding]:
+def _late(history: History, lives: Lifetimes, late_ns: int, after_faults: bool) -> Iterator[Finding]:
     """A value shown after its latest time."""
     ops, log = history.operations, lives.log
     shown = (log.seen_write >= 0) & np.isin(ops.kind[log.seen], [int(k) for k in PRESENT_READS])
     rows, write = log.seen[shown], log.seen_write[shown]
-    due = _latest(history, lives, write, late_ns, after_faults)
+    due = latest(history, lives, write, late_ns, after_faults)
     for i in np.flatnonzero(ops.call_ns[rows] > due).tolist():
         server = int(ops.server[rows[i]])
         names = list(history.meta.get("servers", []))
@@ -156,9 +156,7 @@ def _late(history: History, lives: _Lifetimes, late_ns: int, after_faults: bool)
         yield f"still there{where} after its time:", (int(log.row[write[i]]), int(rows[i]))
 
 
-def _latest(
-    history: History, lives: _Lifetimes, write: NDArray[Any], late_ns: int, after_faults: bool
-) -> Int:
+def latest(history: History, lives: Lifetimes, write: NDArray[Any], late_ns: int, after_faults: bool) -> Int:
     """The last moment at which each write's value may be there; NEVER_NS where nothing bounds it."""
     bounded = (lives.ttl_ns[write] > 0) & (lives.last[write] < NEVER_NS)
     due = np.where(bounded, np.where(bounded, lives.last[write], 0) + lives.ttl_ns[write], NEVER_NS)
@@ -168,7 +166,7 @@ def _latest(
 
 
 def _events(
-    history: History, lives: _Lifetimes, early_ns: int, late_ns: int, after_faults: bool
+    history: History, lives: Lifetimes, early_ns: int, late_ns: int, after_faults: bool
 ) -> Iterator[Finding]:
     """Expiry events: about a value that was written, neither early nor late."""
     ops, log = history.operations, lives.log
@@ -193,14 +191,14 @@ def _events(
     # Late is judged on the server's own time of the marker: delivery may have waited for a resume.
     offset = int(history.meta.get("began_ns", 0)) - int(history.meta.get("began_wall_ns", 0))
     stamp = np.where(ops.created_ns[rows] > 0, ops.created_ns[rows] + offset, NONE)
-    latest = _latest(history, lives, own, late_ns, after_faults)
-    for i in np.flatnonzero((stamp >= 0) & (stamp > latest)).tolist():
+    due = latest(history, lives, own, late_ns, after_faults)
+    for i in np.flatnonzero((stamp >= 0) & (stamp > due)).tolist():
         yield "told to have expired long after its time:", (int(log.row[own[i]]), int(rows[i]))
 
 
 def _evidence(
     history: History,
-    lives: _Lifetimes,
+    lives: Lifetimes,
     early: list[Finding],
     late: list[Finding],
     events: list[Finding],

@@ -35,6 +35,13 @@ def load(source: str | Path, *, promises_required: bool = True) -> Contract:
     )
 
 
+def load_all(sources: Sequence[str]) -> Contract:
+    """The Contract of all these sources together, each as `load` takes it. Raises ContractError."""
+    if len(sources) == 1:
+        return load(sources[0])
+    return load_documents([file for source in sources for file in read_files(source)])
+
+
 def _kustomization(path: Path) -> Path | None:
     """The folder to render if the path is a kustomization or a folder with one."""
     if path.name in kustomize.FILES and path.is_file():

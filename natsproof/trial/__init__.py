@@ -25,7 +25,7 @@ from natsproof.history import History
 from natsproof.history_file import read
 from natsproof.recorder import Recorder
 from natsproof.trial import audit
-from natsproof.trial.observer import Observer
+from natsproof.trial.observer import EVERY_CALM_S, EVERY_S, LONG_S, Observer
 from natsproof.trial.scene import Scene, Stage
 from natsproof.trial.schedule import Schedule
 from natsproof.workloads import Workload
@@ -183,8 +183,10 @@ class _Run:
 
     async def all(self) -> None:
         self.stage = Stage(self.cluster, self.recorder, self.prefix, list(self.trial.buckets))
+        self.schedule.twins = self.stage.twins
         self.scenes = [Scene(self.stage, index, self.seed) for index in range(len(self.trial.workloads))]
-        observer = Observer(self.cluster, self.recorder)
+        calm = not self.trial.faults and self.trial.duration_s > LONG_S
+        observer = Observer(self.cluster, self.recorder, EVERY_CALM_S if calm else EVERY_S)
         observer.start()
         try:
             self.recorder.mark("prepare")
@@ -224,8 +226,8 @@ class _Run:
         faults = asyncio.create_task(self._faults(), name="faults")
         try:
             await _first_failure(driving, stage.ends, go_on=bool(trial.faults))
-            while not stage.ends.passed:  # the first fault had to wait
-                await _first_failure(driving, stage.ends, go_on=bool(trial.faults))
+            while not stage.ends.passed and (trial.faults or not all(task.done() for task in driving)):
+                await _first_failure(driving, stage.ends, go_on=bool(trial.faults))  # evidence was waited for
             await self._enough_at_the_end(faults)
             stage.ending.set()
             done, late = await asyncio.wait(driving, timeout=LATE_S)

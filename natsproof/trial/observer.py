@@ -1,4 +1,4 @@
-"""Looks at the platform twice a second while a trial runs, and writes down what it sees."""
+"""Looks at the platform, mostly twice a second, while a trial runs, and writes down what it sees."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from natsproof.faults.sight import PlatformView, look
 from natsproof.recorder import Recorder
 
 EVERY_S = 0.5
+#: A long trial without faults is looked at less often: it runs beside others, which need the processor.
+EVERY_CALM_S = 5.0
+LONG_S = 200.0
 
 
 class Observer:
-    """Observations:
+    """Looks every `every_s` seconds. Observations:
 
     - `leaders` when one changes: {"meta": server or None, "<stream>": server or None, ...}
     - `replicas` each time: {server: None if silent, else {stream: [first_seq, last_seq, messages, bytes,
@@ -23,8 +26,8 @@ class Observer:
       {"pod", "what", "detail"}
     """
 
-    def __init__(self, cluster: Cluster, recorder: Recorder) -> None:
-        self._cluster, self._recorder = cluster, recorder
+    def __init__(self, cluster: Cluster, recorder: Recorder, every_s: float = EVERY_S) -> None:
+        self._cluster, self._recorder, self._every_s = cluster, recorder, every_s
         self._began_ns = now_ns()
         self._leaders: dict[str, str | None] = {}
         self._ending = asyncio.Event()
@@ -51,7 +54,7 @@ class Observer:
             view = await asyncio.to_thread(look, self._cluster)
             self._write(view)
             try:
-                await asyncio.wait_for(self._ending.wait(), EVERY_S)
+                await asyncio.wait_for(self._ending.wait(), self._every_s)
             except TimeoutError:
                 continue
 

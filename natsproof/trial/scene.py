@@ -25,6 +25,7 @@ class Stage:
 
     def __init__(self, cluster: Cluster, recorder: Recorder, prefix: str, buckets: list[str]) -> None:
         self.cluster, self.recorder, self.prefix, self.buckets = cluster, recorder, prefix, buckets
+        self.twins: dict[str, str] = {}  # of a bucket, the twin that a workload uses in its place
         self.ending = asyncio.Event()
         self.ends = Deadline.within(0)
         self._index_of = {urlsplit(s.client_url).netloc: s.ordinal for s in cluster.servers}
@@ -123,8 +124,11 @@ class Scene:
     def observe(self, name: str, data: Any) -> None:
         self.recorder.observe(name, data)
 
-    def add_bucket(self, bucket: str) -> None:
-        """Settle, final reads and the replica audit take this bucket in too."""
+    def add_bucket(self, bucket: str, *, of: str = "") -> None:
+        """Settle, final reads and the replica audit take this bucket in too. Faults that are aimed by the
+        bucket `of` are aimed by this one, its twin."""
+        if of:
+            self._stage.twins.setdefault(of, bucket)
         if bucket not in self._stage.buckets:
             self._stage.buckets.append(bucket)
 

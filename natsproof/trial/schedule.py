@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,6 +36,7 @@ class Schedule:
     ) -> None:
         self._faults, self._cluster, self._recorder = faults, cluster, recorder
         self._bucket, self._seed = bucket, seed
+        self.twins: Mapping[str, str] = {}  # buckets that workloads use in others' place
         self._active: dict[int, _Active] = {}
         self._lock = threading.Lock()
         self._first = threading.Event()
@@ -70,8 +71,9 @@ class Schedule:
         """Returns the moment of injection, or None if it could not be aimed."""
         began = now_ns()
         rng = random.Random(f"{self._seed}/fault/{number}")
+        bucket = fault.of or self._bucket
         try:
-            targets, role = resolve(fault.victim, fault.of or self._bucket, self._cluster, rng)
+            targets, role = resolve(fault.victim, self.twins.get(bucket, bucket), self._cluster, rng)
         except (NatsproofError, OSError) as problem:
             self._never(fault, f"no victim: {problem}")
             return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from natsproof.client import RecordingClient
 from natsproof.clock import until
@@ -14,12 +14,15 @@ if TYPE_CHECKING:
 TWIN_BYTES = 16 << 20
 
 
-async def make_twin(scene: Scene, client: RecordingClient, bucket: str, ttl_s: float) -> str:
-    """Make the twin of `bucket` and take it away after the trial; its name.
+async def make_twin(
+    scene: Scene, client: RecordingClient, bucket: str, ttl_s: float, *, marker_ttl_s: float | None = None
+) -> str:
+    """Make the twin of `bucket` and take it away after the trial; its name. With `marker_ttl_s` it differs
+    in that expired values leave a marker of that life.
 
-    Its TTL is added to the history's `buckets`; observation `twin`: {"bucket": twin, "of": bucket,
-    "ttl_s"}. Raises DeadlineExceeded if the platform does not make it within 15 s (creation is
-    repeated: an equal request is idempotent).
+    Its TTL is added to the history's `buckets`; observation `twin`: {"bucket": twin, "of": bucket, "ttl_s",
+    "of_config", "config": both streams' own, as the server has them}. Raises DeadlineExceeded if the
+    platform does not make it within 15 s (creation is repeated: an equal request is idempotent).
     """
     info = await client.api(f"STREAM.INFO.KV_{bucket}")
     name = f"{bucket}_twin_{scene.prefix.replace('.', '_')}"
@@ -32,14 +35,17 @@ async def make_twin(scene: Scene, client: RecordingClient, bucket: str, ttl_s: f
         "max_bytes": TWIN_BYTES,
         "duplicate_window": min(age_ns, 120_000_000_000),
     }
+    if marker_ttl_s is not None:
+        config |= {"allow_msg_ttl": True, "subject_delete_marker_ttl": int(marker_ttl_s * 1e9)}
 
-    async def create() -> bool:
-        return bool(await client.api(f"STREAM.CREATE.KV_{name}", config, timeout_s=5))
+    async def create() -> dict[str, Any]:
+        return await client.api(f"STREAM.CREATE.KV_{name}", config, timeout_s=5)
 
-    await until(f"the twin of bucket {bucket}", create, within_s=15, every_s=0.2)
-    scene.add_bucket(name)
+    made = await until(f"the twin of bucket {bucket}", create, within_s=15, every_s=0.2)
+    scene.add_bucket(name, of=bucket)
     buckets = {**scene.recorder.meta["buckets"], name: {"ttl_s": ttl_s}}
     scene.recorder.amend(buckets=buckets)
-    scene.observe("twin", {"bucket": name, "of": bucket, "ttl_s": ttl_s})
+    about = {"bucket": name, "of": bucket, "ttl_s": ttl_s}
+    scene.observe("twin", {**about, "of_config": info["config"], "config": made["config"]})
     scene.afterwards(lambda: client.api(f"STREAM.DELETE.KV_{name}", timeout_s=5))
     return name

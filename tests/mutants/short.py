@@ -21,6 +21,11 @@ from suites.trials import BUCKETS
 ONE_DEAD = (Kill("follower", at_s=1.5, down_s=2.5),)
 FULL = (FillDisk("follower", at_s=1.5, down_s=4.0),)
 EXPIRY = (Expiry(BUCKETS, ttl_s=2.0, canaries=5, plant_s=1.0),)
+WATCHED = Expiry(BUCKETS, ttl_s=2.0, canaries=5, plant_s=1.0, watchers=2)
+MARKED = (replace(WATCHED, marker_ttl_s=20.0),)
+REAL_TIME = Expiry(
+    ("integration_locks",), ttl_s=None, canaries=20, plant_s=1.0, rewrite_after_s=1.0, late_s=3.5
+)
 LOCKS = (Locks(("integration_locks",), contenders=6, locks=2, ttl_s=2.0, hold_s=0.5, stall_share=0.35),)
 
 #: Trial name to what is changed. `faults` keep their kind; a follower's death needs no election.
@@ -60,6 +65,24 @@ SHORT: dict[str, dict[str, Any]] = {
         "faults": (Pause("follower", at_s=1.5, down_s=1.3),),
         "duration_s": 8.0,
     },
+    "expiry through the loss of quorum": {
+        "workloads": EXPIRY,
+        "faults": (Kill("two", at_s=1.5, down_s=1.0),),
+        "duration_s": 26.0,
+    },
+    "expiry through a restart of all": {
+        "workloads": EXPIRY,
+        "faults": (Kill("all", at_s=1.5, down_s=0.5),),
+        "duration_s": 20.0,
+    },
+    "expiry watched": {"workloads": (WATCHED,), "duration_s": 9.0},
+    "expiry watched with markers": {"workloads": MARKED, "duration_s": 9.0},
+    "expiry watched through a leader kill": {
+        "workloads": MARKED,
+        "faults": (Kill("follower", at_s=1.5, down_s=11.0),),  # it may lead a twin: an election
+        "duration_s": 14.0,
+    },
+    "canaries in integration_locks": {"workloads": (REAL_TIME,), "duration_s": 14.0},
     "locks": {"workloads": LOCKS, "duration_s": 10.0},
     "locks through a leader kill": {
         "workloads": LOCKS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-from tests.mutants.catalogue import contract, facts, harness, limits, operations, rules, server
+from tests.mutants.catalogue import contract, expiry, facts, harness, limits, operations, rules, server
 from tests.mutants.claims import claims
 from tests.mutants.mutant import Mutant, parted
 from tests.mutants.short import QUICK
@@ -13,7 +13,7 @@ from tests.mutants.short import QUICK
 
 @cache
 def mutants() -> tuple[Mutant, ...]:
-    groups = (rules, facts, contract, server, operations, limits, harness)
+    groups = (rules, facts, contract, server, expiry, operations, limits, harness)
     found = tuple(mutant for group in groups for mutant in group.MUTANTS)
     names = [mutant.name for mutant in found]
     if twice := {name for name in names if names.count(name) > 1}:
