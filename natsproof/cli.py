@@ -126,10 +126,10 @@ def _trend(chosen: argparse.Namespace) -> int:
     from natsproof.report.run_folder import write_atomically
     from natsproof.report.trend import as_page, as_text, nights
 
-    runs = nights(chosen.reports)
+    found = nights(chosen.reports)
     target = chosen.html or chosen.reports / "trend.html"
-    write_atomically(target, as_page(runs))
-    print(as_text(runs), end="")
+    write_atomically(target, as_page(found))
+    print(as_text(found), end="")
     print(f"page: {target}")
     return 0
 
