@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from natsproof.report.record import Claim, NotTested, Run
+from natsproof.report.sigstore_bundle import BUNDLE
 from natsproof.verdict import Status
 
 SCHEMA = "natsproof.certificate/1"
@@ -71,7 +72,7 @@ def sha256(path: Path) -> str:
 
 def evidence_files(folder: Path) -> Iterator[Path]:
     """Every file a verdict rests on, sorted; generated documents, drafts and links are none."""
-    generated = {*DOCUMENTS, CERTIFICATE, ATTESTATION}
+    generated = {*DOCUMENTS, CERTIFICATE, ATTESTATION, BUNDLE}
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
         if not path.is_file() or path.is_symlink() or path.name.startswith("."):
