@@ -100,7 +100,7 @@ def test_claims_with_parameters_are_there() -> None:
 def test_set_up_makes_the_command_that_the_documents_call() -> None:
     """`.venv/bin/natsproof` comes from installing this project into the environment."""
     recipe = (ROOT / "Makefile").read_text().split("$(VENV)/.ready:")[1].split("\n\n")[0]
-    assert re.search(r"pip install .*--editable \.", recipe)
+    assert re.search(r"\$\(PIP\) install .*--editable \.", recipe)
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
     assert scripts == {"natsproof": "natsproof.cli:main"}
 
