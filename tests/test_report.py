@@ -142,7 +142,13 @@ def test_a_title_and_an_exit_code_claim_no_more_than_was_judged(run: Run, title:
 def test_a_grade_is_as_good_as_its_worst_claim() -> None:
     claims = [claim(grade="process kill"), claim(BROKEN, "b", grade="process kill"), claim(grade="pod moved")]
     out = [NotTested("p", "p", "no root", grade="power loss"), NotTested("q", "q", "no", grade="pod moved")]
-    assert grades(claims, out) == {"power loss": "not tested", "process kill": "BROKEN", "pod moved": "HOLDS"}
+    run = Run({"survives": ["pod moved", "partition"]}, COMPLETE, tuple(claims), tuple(out))
+    assert grades(run) == {
+        "pod moved": "HOLDS",
+        "partition": "not tested",
+        "power loss": "not tested",
+        "process kill": "BROKEN",
+    }
 
 
 def test_a_bound_needs_violations_that_were_counted_and_absent() -> None:

@@ -23,6 +23,7 @@ from natsproof.verdict import Status
 #: What a name begins with whose course over runs is worth a line, beside the rates of `capacity`.
 #: Budgets and bounds are promises; they have no course.
 FOLLOWED = ("recovery", "served_again", "elected", "longest")
+LEAST = ("_min_s", "_median_s")
 WHOLE, PART, REJUDGED = "whole", "part", "rejudged"
 
 
@@ -141,7 +142,9 @@ def _measures(run: Run, rates: Iterable[str]) -> Iterator[tuple[str, float]]:
         for name, value in claim.evidence.items():
             if isinstance(value, bool) or not isinstance(value, int | float):
                 continue
-            if name in rates or (name.startswith(FOLLOWED) and name.endswith("_s")):
+            if name in rates or (
+                name.startswith(FOLLOWED) and name.endswith("_s") and not name.endswith(LEAST)
+            ):
                 yield name, float(value)
 
 

@@ -24,7 +24,20 @@ from natsproof.report.run_folder import RunFolder
 
 UNSIGNED = "not signed: who made it cannot be told"
 #: What the certificate derives from the run's own files, and must agree with.
-DERIVED = ("title", "state", "exit_code", "contract", "counts", "claims", "not_tested", "never_judged")
+DERIVED = (
+    "title",
+    "state",
+    "exit_code",
+    "contract",
+    "counts",
+    "claims",
+    "not_tested",
+    "never_judged",
+    "left_out",
+    "problems",
+    "durability",
+    "capacity",
+)
 
 
 def verify(
