@@ -312,19 +312,6 @@ def test_it_waits(certify):
 '''
 
 
-WAITS_FOR_BOTH = '''
-def test_both_are_there(certify):
-    """Both are there."""
-    import os, pathlib, time
-    pathlib.Path(f"here-{os.getpid()}").touch()
-    deadline = time.monotonic() + 60
-    while len(list(pathlib.Path().glob("here-*"))) < 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    certify.that(history(), all_is_well)
-'''
-
-
 def _interrupted(tmp_path: Path, number: int) -> tuple[int, str]:
     lay_out(tmp_path, HOLDS + WAITS)
     process = subprocess.Popen(
@@ -384,36 +371,6 @@ def test_two_runs_of_one_second_get_folders_of_their_own(tmp_path: Path) -> None
     paths = {create(tmp_path, "embedded", 42).path for _ in range(5)}
     assert len(paths) == 5
     assert (tmp_path / "latest").resolve() in paths
-
-
-def test_two_runs_at_once_keep_apart(tmp_path: Path) -> None:
-    """Each has its folder and its verdicts; `latest` is one of them, whole; neither calls the other dead."""
-    lay_out(tmp_path, HOLDS + WAITS_FOR_BOTH)
-    runs = [
-        subprocess.Popen(
-            [sys.executable, "-m", "pytest", "suites", *USUAL],
-            cwd=tmp_path,
-            env=environment(tmp_path),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for _ in range(2)
-    ]
-    try:
-        said = [run.communicate(timeout=100)[0] for run in runs]
-    finally:
-        for run in runs:
-            run.kill()
-            run.wait()
-    assert [run.returncode for run in runs] == [0, 0], said
-    assert "was interrupted" not in "".join(said)
-    folders = [path for path in (tmp_path / "reports").iterdir() if not path.is_symlink()]
-    assert len(folders) == 2
-    assert (tmp_path / "reports" / "latest").resolve() in folders
-    for folder in folders:
-        assert verify(folder / "certificate.json") == []
-        assert json.loads((folder / "certificate.json").read_text())["counts"]["HOLDS"] == 2
 
 
 def test_the_next_run_names_one_that_was_killed(session: Session, tmp_path: Path) -> None:
