@@ -276,6 +276,21 @@ def test_a_picture_counts_every_operation_and_draws_some() -> None:
     assert json.dumps(drawn)
 
 
+def test_each_bucket_has_its_own_longest_silence() -> None:
+    """One that is silent for 5 s while the other goes on is said to be silent for 5 s."""
+    times = {0: [0.0, 1.0, 6.0, 7.0], 1: [i * 0.5 for i in range(15)]}
+    rows = [
+        (Kind.PUT, 0, 0, key, int(at_s * 1e9), int(at_s * 1e9) + 1, Outcome.OK, i, -1, i, -1, -1)
+        for key, moments in times.items()
+        for i, at_s in enumerate(moments)
+    ]
+    seen = History({"began_ns": 0}, Operations.from_rows(rows), (Key("state", "k"), Key("locks", "k")))
+    assert timeline(seen)["summary"]["silences"] == [
+        {"bucket": "state", "longest_s": 5.0, "from_s": 1.0},
+        {"bucket": "locks", "longest_s": 0.5, "from_s": 0.0},
+    ]
+
+
 def test_many_clients_share_rows() -> None:
     drawn = timeline(history(5000, clients=500))
     assert len(drawn["rows"]) <= MAX_ROWS
