@@ -185,7 +185,7 @@ def test_the_readme_names_every_suite_and_command() -> None:
     suites = {f"suites/{path.name}" for path in (ROOT / "suites").glob("test_*.py")}
     assert suites == set(re.findall(r"`(suites/test_\w+\.py)`", text))
     told = set(re.findall(r"`natsproof (\w+)", text))
-    assert told == {"lint", "verify", "report", "trend", "doctor"}
+    assert told == {"lint", "verify", "report", "trend", "doctor", "promises"}
     for name in told:
         with pytest.raises(SystemExit, match="0"):
             main([name, "--help"])
