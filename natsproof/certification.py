@@ -280,7 +280,7 @@ class Certification:
             exhibits=tuple(certify.exhibits) if certify else (),
             checks=tuple(certify.checks) if certify else (),
             trials=tuple(certify.trials) if certify else (),
-            grade=grade_of(item),
+            grade=grade_of(item) or (certify.grade if certify else ""),
             trouble=trouble,
             took_s=round(took_s, 3),
             repeat=self.options.repeat(nodeid_of(item)),

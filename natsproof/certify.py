@@ -55,6 +55,7 @@ class Certify:
         self.promises: list[str] = []
         self.trials: list[str] = []
         self.measures: dict[str, int | float | str] = {}
+        self.grade = ""  # of durability: the death that the claim's writes are promised to outlive
         self.sentence = ""  # where the claim's words are not the test's docstring
 
     # -- acting
@@ -128,7 +129,9 @@ class Certify:
 
     def survives(self, death: str) -> Place:
         """Where the contract promises that an acknowledged write outlives `death`. Raises NotPromised."""
-        return self._listed("survives", death)
+        place = self._listed("survives", death)
+        self.grade = self.grade or death
+        return place
 
     def linearizable(self, fault: str) -> Place:
         """Where it promises that each key stays one register through `fault`. Raises NotPromised."""

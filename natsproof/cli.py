@@ -52,11 +52,14 @@ def _parser() -> argparse.ArgumentParser:
     verify = commands.add_parser("verify", help="check a certificate: schema, files, verdicts, signature")
     verify.add_argument("certificate", type=Path, help="reports/<run>/certificate.json, or the folder")
     verify.add_argument("--key", type=Path, metavar="PEM", help="the Ed25519 key that must have signed it")
+    verify.add_argument("--sigstore-identity", metavar="WHO", help="who must have signed it with Sigstore")
+    verify.add_argument("--sigstore-issuer", metavar="ISSUER", help="the OIDC issuer of that identity")
     verify.set_defaults(run=_verify)
 
     report = commands.add_parser("report", help="build the documents of a run again from its files")
     report.add_argument("folder", type=Path, help="reports/<run>")
     report.add_argument("--sign-key", type=Path, metavar="PEM", help="Ed25519 private key")
+    report.add_argument("--sign-sigstore", action="store_true", help="sign with Sigstore (needs a network)")
     report.set_defaults(run=_report)
 
     trend = commands.add_parser("trend", help="verdict flips, recovery, capacity and run time over runs")
@@ -91,16 +94,24 @@ def _promises(chosen: argparse.Namespace) -> int:
 def _verify(chosen: argparse.Namespace) -> int:
     from natsproof.report.attestation import public_key
     from natsproof.report.certificate import CERTIFICATE
-    from natsproof.report.verify import signer, verify
+    from natsproof.report.sigstore_bundle import Identity
+    from natsproof.report.verify import signers, verify
 
     path = chosen.certificate / CERTIFICATE if chosen.certificate.is_dir() else chosen.certificate
-    wrong = verify(path, public_key(chosen.key) if chosen.key else None)
+    who, issuer = chosen.sigstore_identity, chosen.sigstore_issuer
+    if bool(who) != bool(issuer):
+        raise UsageError(
+            "--sigstore-identity and --sigstore-issuer belong together: who, vouched for by whom"
+        )
+    identity = Identity(who, issuer) if who else None
+    wrong = verify(path, public_key(chosen.key) if chosen.key else None, identity)
     for line in wrong:
         print(f"REFUSED {line}")
     if wrong:
         return 1
     print(f"{path}: whole: every file is the one that was judged")
-    print(signer(path, checked=chosen.key is not None))
+    for line in signers(path, key=chosen.key is not None, identity=who or ""):
+        print(line)
     return 0
 
 
@@ -116,7 +127,7 @@ def _report(chosen: argparse.Namespace) -> int:
     if state == INTERRUPTED and folder.head().get("state") == RUNNING:
         folder.finish(INTERRUPTED, interrupted_by="the death of its process")
     run = folder.read(state)
-    for note in build(folder, run, sign_key=chosen.sign_key):
+    for note in build(folder, run, sign_key=chosen.sign_key, sign_sigstore=chosen.sign_sigstore):
         print(note)
     print(f"{run.title.value}: {folder.path / 'report.html'}")
     return 0
@@ -126,10 +137,10 @@ def _trend(chosen: argparse.Namespace) -> int:
     from natsproof.report.run_folder import write_atomically
     from natsproof.report.trend import as_page, as_text, nights
 
-    runs = nights(chosen.reports)
+    found = nights(chosen.reports)
     target = chosen.html or chosen.reports / "trend.html"
-    write_atomically(target, as_page(runs))
-    print(as_text(runs), end="")
+    write_atomically(target, as_page(found))
+    print(as_text(found), end="")
     print(f"page: {target}")
     return 0
 

@@ -142,6 +142,7 @@ def _header(config: pytest.Config, options: Options, contract: Contract) -> dict
         "cluster": options.cluster,
         "manifests": list(options.manifests),
         "contract_digest": contract.digest,
+        "survives": list(contract.promises.survives),
         "image": contract.server_container.image,
         "rejudged": str(options.rejudge) if options.rejudge else "",
         "command": command_line(config),

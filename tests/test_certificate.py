@@ -17,7 +17,7 @@ from natsproof.report.build import build
 from natsproof.report.certificate import schema
 from natsproof.report.record import COMPLETE, Claim, Run
 from natsproof.report.run_folder import RunFolder, create
-from natsproof.report.verify import signer, verify
+from natsproof.report.verify import signers, verify
 from natsproof.verdict import Status
 
 
@@ -64,7 +64,7 @@ def test_a_whole_certificate_is_accepted(folder: RunFolder, key: Path) -> None:
     path = folder.path / "certificate.json"
     assert verify(path, public_key(key)) == []
     assert verify(path, public_key(key.with_name("public.pem"))) == []
-    assert "checked with the given key" in signer(path, checked=True)
+    assert "checked with the given key" in signers(path, key=True)[0]
 
 
 def _files(folder: RunFolder) -> list[str]:

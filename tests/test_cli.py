@@ -15,9 +15,9 @@ import yaml
 from natsproof.cli import main
 from natsproof.contract.rules.rule import Rule
 from natsproof.report.build import build
-from natsproof.report.record import COMPLETE, Claim, Run
+from natsproof.report.record import COMPLETE, INTERRUPTED, Claim, Run
 from natsproof.report.run_folder import RunFolder, create
-from natsproof.report.trend import as_page, flips, nights, series
+from natsproof.report.trend import as_page, flips, groups, nights, series
 from natsproof.terminal import summary as end_lines
 from natsproof.verdict import Status, unknown
 from tests.sessions import BROKEN, HOLDS, Session, environment, lay_out, session
@@ -27,9 +27,28 @@ __all__ = ["session"]
 MANIFESTS = Path(__file__).parent.parent / "manifests"
 
 
-def run_with(reports: Path, status: Status, recovery_s: float, seed: int) -> RunFolder:
+def run_with(
+    reports: Path,
+    status: Status,
+    recovery_s: float,
+    seed: int,
+    *,
+    state: str = COMPLETE,
+    left_out: tuple[str, ...] = (),
+    **head: object,
+) -> RunFolder:
     made = create(reports, "embedded", seed)
-    made.start({"seed": seed, "cluster": "embedded", "contract_digest": "c", "natsproof": "1"})
+    made.start(
+        {
+            "seed": seed,
+            "cluster": "embedded",
+            "depth": "quick",
+            "contract_digest": "c",
+            "natsproof": "1",
+            "started_at": f"2026-01-01T00:00:{seed:02}Z",
+            **head,
+        }
+    )
     made.add_claim(
         Claim(
             "test_it",
@@ -40,8 +59,8 @@ def run_with(reports: Path, status: Status, recovery_s: float, seed: int) -> Run
             evidence={"recovery_max_s": recovery_s},
         )
     )
-    made.add_scope("main", ["suites/test_x.py::test_it"], [], [])
-    made.finish(COMPLETE)
+    made.add_scope("main", ["suites/test_x.py::test_it"], [], left_out)
+    made.finish(state)
     build(made, made.read())
     return made
 
@@ -157,17 +176,58 @@ def test_trend_shows_flips_and_courses(reports: Path, capsys: pytest.CaptureFixt
     out = capsys.readouterr().out
     assert "2 verdict flips" in out
     assert "suites/test_x.py::test_it: HOLDS -> BROKEN" in out
+    assert "embedded, quick: 4 whole runs" in out
     assert "recovery_max_s: 4 -> 5 (least 4, most 33)" in out
     page = (reports / "trend.html").read_text()
-    assert 'aria-label="recovery_max_s over 4 runs, from 4 to 5"' in page
+    assert 'aria-label="recovery_max_s over 4 runs on embedded, quick, from 4 to 5"' in page
 
 
 def test_trend_follows_each_claim_over_the_runs_that_judged_it(reports: Path) -> None:
-    runs = nights(reports)
-    assert [night.run.header["seed"] for night in runs] == [0, 1, 2, 3]
-    assert [(flip.before, flip.after) for flip in flips(runs)] == [("HOLDS", "BROKEN"), ("BROKEN", "HOLDS")]
-    assert series(runs)["recovery_max_s"] == [4.0, 31.5, 33.0, 5.0]
-    assert "://" not in as_page(runs)
+    found = nights(reports)
+    assert [night.run.header["seed"] for night in found.nights] == [0, 1, 2, 3]
+    assert [(flip.before, flip.after) for flip in flips(found.nights)] == [
+        ("HOLDS", "BROKEN"),
+        ("BROKEN", "HOLDS"),
+    ]
+    assert series(found.nights)["recovery_max_s"] == [4.0, 31.5, 33.0, 5.0]
+    assert "://" not in as_page(found)
+
+
+def test_trend_compares_like_with_like(reports: Path) -> None:
+    """A part, a rejudged, an interrupted run, another cluster and another depth join no course."""
+    run_with(reports, Status.BROKEN, 90.0, 10, partial=True)
+    run_with(reports, Status.HOLDS, 91.0, 11, rejudged="reports/x")
+    run_with(reports, Status.HOLDS, 92.0, 12, state=INTERRUPTED)
+    run_with(reports, Status.HOLDS, 93.0, 13, cluster="kind")
+    run_with(reports, Status.HOLDS, 94.0, 14, depth="standard")
+    run_with(reports, Status.HOLDS, 95.0, 15, left_out=("a", "b"))
+    found = nights(reports)
+    assert [night.kind for night in found.nights[4:]] == [
+        "part", "rejudged", "interrupted", "whole", "whole", "part",
+    ]  # fmt: skip
+    courses = {name: series(runs)["recovery_max_s"] for name, runs in groups(found.nights).items()}
+    assert courses == {
+        "embedded, quick": [4.0, 31.5, 33.0, 5.0],
+        "kind, quick": [93.0],
+        "embedded, standard": [94.0],
+    }
+    assert [(flip.after, flip.night) for flip in flips(found.nights)[2:]] == [
+        ("BROKEN", found.nights[4].name),
+        ("HOLDS", found.nights[6].name),
+    ], "a part judged the platform, a rejudged run did not"
+
+
+def test_trend_tells_a_flip_of_changed_manifests(reports: Path) -> None:
+    run_with(reports, Status.BROKEN, 1.0, 9, contract_digest="d")
+    assert [flip.contract_changed for flip in flips(nights(reports).nights)] == [False, False, True]
+
+
+def test_trend_names_a_run_that_cannot_be_read(reports: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = run_with(reports, Status.HOLDS, 1.0, 9)
+    (bad.path / "run.json").write_text("{")
+    assert main(["trend", str(reports)]) == 0
+    assert f"not readable: {bad.path.name}: " in capsys.readouterr().out
+    assert bad.path.name in (reports / "trend.html").read_text()
 
 
 def test_trend_of_nothing_exits_4(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

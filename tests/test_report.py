@@ -142,7 +142,13 @@ def test_a_title_and_an_exit_code_claim_no_more_than_was_judged(run: Run, title:
 def test_a_grade_is_as_good_as_its_worst_claim() -> None:
     claims = [claim(grade="process kill"), claim(BROKEN, "b", grade="process kill"), claim(grade="pod moved")]
     out = [NotTested("p", "p", "no root", grade="power loss"), NotTested("q", "q", "no", grade="pod moved")]
-    assert grades(claims, out) == {"power loss": "not tested", "process kill": "BROKEN", "pod moved": "HOLDS"}
+    run = Run({"survives": ["pod moved", "partition"]}, COMPLETE, tuple(claims), tuple(out))
+    assert grades(run) == {
+        "pod moved": "HOLDS",
+        "partition": "not tested",
+        "power loss": "not tested",
+        "process kill": "BROKEN",
+    }
 
 
 def test_a_bound_needs_violations_that_were_counted_and_absent() -> None:
@@ -268,6 +274,21 @@ def test_a_picture_counts_every_operation_and_draws_some() -> None:
     assert len(drawn["latency_us"]["p50"]) == COLUMNS
     assert max(drawn["latency_us"]["max"]) == 2000
     assert json.dumps(drawn)
+
+
+def test_each_bucket_has_its_own_longest_silence() -> None:
+    """One that is silent for 5 s while the other goes on is said to be silent for 5 s."""
+    times = {0: [0.0, 1.0, 6.0, 7.0], 1: [i * 0.5 for i in range(15)]}
+    rows = [
+        (Kind.PUT, 0, 0, key, int(at_s * 1e9), int(at_s * 1e9) + 1, Outcome.OK, i, -1, i, -1, -1)
+        for key, moments in times.items()
+        for i, at_s in enumerate(moments)
+    ]
+    seen = History({"began_ns": 0}, Operations.from_rows(rows), (Key("state", "k"), Key("locks", "k")))
+    assert timeline(seen)["summary"]["silences"] == [
+        {"bucket": "state", "longest_s": 5.0, "from_s": 1.0},
+        {"bucket": "locks", "longest_s": 0.5, "from_s": 0.0},
+    ]
 
 
 def test_many_clients_share_rows() -> None:

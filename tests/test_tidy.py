@@ -78,10 +78,21 @@ def test_no_loop_waits_without_the_clock() -> None:
     assert not offenders, "use natsproof.clock (wait_until, sleep_s):\n" + "\n".join(offenders)
 
 
-def test_the_lock_names_no_address() -> None:
-    text = (ROOT / "requirements.lock").read_text()
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-setup.lock", "requirements-dev.lock"])
+def test_a_lock_has_hashes_and_names_no_address(name: str) -> None:
+    text = (ROOT / name).read_text()
     assert "://" not in text
-    assert text.count("--hash=sha256:") > 100
+    assert text.count("--hash=sha256:") >= text.count("==") > 0
+
+
+def test_the_locks_agree() -> None:
+    """What runs a certification is a part of what developers have, in the same versions."""
+    run, setup, dev = (
+        set(re.findall(r"^([\w.-]+==[^ ;]+)", (ROOT / f"requirements{name}.lock").read_text(), re.M))
+        for name in ("", "-setup", "-dev")
+    )
+    assert run | setup <= dev
+    assert not {name for name in run if name.startswith(("mypy", "ruff", "hypothesis", "sigstore"))}
 
 
 def test_layers_hold() -> None:

@@ -10,7 +10,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from natsproof.report.record import Claim, NotTested, Run
+from natsproof.report.record import Claim, Run
+from natsproof.report.sigstore_bundle import BUNDLE
 from natsproof.verdict import Status
 
 SCHEMA = "natsproof.certificate/1"
@@ -71,7 +72,7 @@ def sha256(path: Path) -> str:
 
 def evidence_files(folder: Path) -> Iterator[Path]:
     """Every file a verdict rests on, sorted; generated documents, drafts and links are none."""
-    generated = {*DOCUMENTS, CERTIFICATE, ATTESTATION}
+    generated = {*DOCUMENTS, CERTIFICATE, ATTESTATION, BUNDLE}
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
         if not path.is_file() or path.is_symlink() or path.name.startswith("."):
@@ -122,7 +123,7 @@ def certificate(folder: Path, run: Run) -> dict[str, Any]:
         },
         "host": head.get("host", {}),
         "differences": _differences(run),
-        "durability": grades(run.claims, run.not_tested),
+        "durability": grades(run),
         "capacity": capacity(run.claims),
         "counts": counts(run),
         "claims": [_claim(claim) for claim in run.claims],
@@ -151,11 +152,14 @@ def counts(run: Run) -> dict[str, int]:
     }
 
 
-def grades(claims: Iterable[Claim], not_tested: Iterable[NotTested]) -> dict[str, str]:
-    """The worst verdict of each grade of durability; `not tested` where no claim of it was judged."""
+def grades(run: Run) -> dict[str, str]:
+    """The worst verdict of each grade of durability, those that the contract promises first; `not tested`
+    where no claim of it was judged."""
     rank = {"not tested": 0, "HOLDS": 1, "UNKNOWN": 2, "BROKEN": 3}
-    found: dict[str, str] = {}
-    pairs = [(n.grade, "not tested") for n in not_tested] + [(c.grade, c.status.value) for c in claims]
+    promised = run.header.get("survives") or ()
+    found: dict[str, str] = dict.fromkeys(map(str, promised), "not tested")
+    pairs = [(n.grade, "not tested") for n in run.not_tested]
+    pairs += [(c.grade, c.status.value) for c in run.claims]
     for grade, said in pairs:
         if grade and rank[said] >= rank[found.get(grade, "not tested")]:
             found[grade] = said

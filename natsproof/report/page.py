@@ -44,7 +44,8 @@ def page(folder: RunFolder, run: Run) -> str:
         counts=certificate.counts(run),
         groups=_groups([view for view in claims if view["status"] is Status.HOLDS]),
         bad=[v for s in (Status.BROKEN, Status.UNKNOWN) for v in claims if v["status"] is s],
-        grades=certificate.grades(run.claims, run.not_tested),
+        untested=_untested(run),
+        grades=certificate.grades(run),
         capacity=certificate.capacity(run.claims),
         coverage=coverage.table(),
         problems=[*run.problems, *problems],
@@ -113,6 +114,24 @@ def _claim_view(
         },
         "mutants": mutants,
     }
+
+
+def _untested(run: Run) -> list[dict[str, Any]]:
+    """What was not tested: twins of one sentence and reason in one row, promised ones and others apart."""
+    rows: dict[tuple[str, str, bool], list[str]] = {}
+    for entry in run.not_tested:
+        key = (entry.sentence or entry.name, entry.reason, entry.promised)
+        rows.setdefault(key, []).append(entry.name.partition("[")[2].removesuffix("]"))
+    found = [
+        {"sentence": sentence, "reason": reason, "promised": promised, "twins": [t for t in twins if t],
+         "count": len(twins)}
+        for (sentence, reason, promised), twins in rows.items()
+    ]  # fmt: skip
+    return [
+        {"promised": promised, "rows": part, "count": sum(row["count"] for row in part)}
+        for promised in (True, False)
+        if (part := [row for row in found if row["promised"] is promised])
+    ]
 
 
 def _groups(views: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ def summary(run: Run) -> str:
         lines += ["| verdict | claim | what was seen |", "|---|---|---|"]
         lines += [f"| {MARKS[c.status]} | {_cell(c.sentence)} | {_cell(c.reason)} |" for c in bad]
         lines += ["", "Repeat the first: `" + bad[0].repeat.replace("`", "'") + "`", ""]
-    levels = grades(run.claims, run.not_tested)
+    levels = grades(run)
     if levels:
         lines += [
             "Durability: " + ", ".join(f"{grade} **{said}**" for grade, said in levels.items()) + ".",

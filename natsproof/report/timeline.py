@@ -128,6 +128,22 @@ def _latency(ops: Operations, call: Numbers, back: Numbers, column: Numbers) -> 
     return found
 
 
+def _silences(history: History, keys: Numbers, back: Numbers) -> list[dict[str, Any]]:
+    """The longest time without an acknowledgement of each bucket, longest first: one bucket's leader may be
+    gone while the others go on."""
+    buckets = np.array([*(key.bucket for key in history.keys), ""])
+    of = buckets[np.clip(keys, -1, len(history.keys))]
+    found = []
+    for bucket in np.unique(of):
+        moments = np.sort(back[of == bucket])
+        gaps = np.diff(moments)
+        if bucket and len(gaps):
+            widest = int(gaps.argmax())
+            longest_s, from_s = round(float(gaps[widest]) / 1e9, 3), round(float(moments[widest]) / 1e9, 3)
+            found.append({"bucket": str(bucket), "longest_s": longest_s, "from_s": from_s})
+    return sorted(found, key=lambda entry: -float(entry["longest_s"]))
+
+
 def _sample(ops: Operations, rows: Numbers, call: Numbers, back: Numbers, limit: int) -> list[list[int]]:
     """[row, kind, outcome, call, duration] in microseconds; failed and unknown ones before others."""
     if len(ops) <= limit:
@@ -180,17 +196,12 @@ def summary(history: History, ops: Operations, call: Numbers, back: Numbers) -> 
     text: dict[str, Any] = {"operations": len(ops), **counts, "clients": len(np.unique(ops.client))}
     if len(took):
         p50, p99 = (float(v) / 1e6 for v in np.percentile(took, [50, 99]))
-        moments = np.sort(back[good])
-        gaps = np.diff(moments)
         text |= {
             "p50_ms": round(p50, 3),
             "p99_ms": round(p99, 3),
             "max_ms": round(float(took.max()) / 1e6, 3),
         }
-        if len(gaps):
-            widest = int(gaps.argmax())
-            text["longest_silence_s"] = round(float(gaps[widest]) / 1e9, 3)
-            text["silence_from_s"] = round(float(moments[widest]) / 1e9, 3)
+        text["silences"] = _silences(history, ops.key[good], back[good])
     text["kinds"] = {
         Kind(kind).name.lower(): int(number)
         for kind, number in zip(*np.unique(ops.kind, return_counts=True), strict=True)

@@ -12,7 +12,7 @@ import jsonschema
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from natsproof.errors import HistoryError, UsageError
-from natsproof.report import attestation
+from natsproof.report import attestation, sigstore_bundle
 from natsproof.report.certificate import (
     ATTESTATION,
     certificate,
@@ -22,14 +22,32 @@ from natsproof.report.certificate import (
 )
 from natsproof.report.run_folder import RunFolder
 
+UNSIGNED = "not signed: who made it cannot be told"
 #: What the certificate derives from the run's own files, and must agree with.
-DERIVED = ("title", "state", "exit_code", "contract", "counts", "claims", "not_tested", "never_judged")
+DERIVED = (
+    "title",
+    "state",
+    "exit_code",
+    "contract",
+    "counts",
+    "claims",
+    "not_tested",
+    "never_judged",
+    "left_out",
+    "problems",
+    "durability",
+    "capacity",
+)
 
 
-def verify(path: Path, key: Ed25519PublicKey | None = None) -> list[str]:
+def verify(
+    path: Path,
+    key: Ed25519PublicKey | None = None,
+    identity: sigstore_bundle.Identity | None = None,
+) -> list[str]:
     """Everything that is wrong with the certificate at `path`, each line naming the file; none if whole.
 
-    Raises UsageError if there is no such file.
+    Raises UsageError if there is no such file, or an identity is given where the package sigstore is not.
     """
     try:
         text = path.read_bytes()
@@ -45,15 +63,26 @@ def verify(path: Path, key: Ed25519PublicKey | None = None) -> list[str]:
     folder = path.parent
     wrong = list(_files(folder, data))
     wrong += _attested(folder, text, key)
+    wrong += sigstore_bundle.wrong(folder, text, identity)
     return wrong or list(_verdicts(folder, data))
 
 
-def signer(path: Path, *, checked: bool) -> str:
-    """In words, who signed the certificate at `path`, and whether that was looked at."""
+def signers(path: Path, *, key: bool, identity: str = "") -> list[str]:
+    """In words, who signed the certificate at `path`, and whether that was looked at: with a `key`, as
+    `identity`."""
+    found = [_key_signer(path, key)]
+    if (path.parent / sigstore_bundle.BUNDLE).is_file():
+        unknown = "not checked: give --sigstore-identity and --sigstore-issuer"
+        found.append(f"signed with Sigstore, {f'by {identity}, checked' if identity else unknown}")
+        found = found[1:] if found[0] == UNSIGNED else found
+    return found
+
+
+def _key_signer(path: Path, checked: bool) -> str:
     found = json.loads((path.parent / ATTESTATION).read_text())
     names = [str(signature.get("keyid", "?"))[:16] for signature in found.get("signatures", ())]
     if not names:
-        return "not signed: who made it cannot be told"
+        return UNSIGNED
     known = "checked with the given key" if checked else "not checked: give --key"
     return f"signed by key {', '.join(names)}, {known}"
 
