@@ -28,6 +28,7 @@ from natsproof.session import Session, trial_name
 from natsproof.verdict import Status, Verdict, broken, combine, unknown
 
 if TYPE_CHECKING:
+    from natsproof.cluster import Abilities
     from natsproof.contract.model import Contract
 
 #: The test's id before xdist adds its group to it.
@@ -81,7 +82,7 @@ class Certification:
         options: Options,
         contract: Contract,
         open_cluster: OpenCluster,
-        capabilities: Callable[[], frozenset[str]],
+        capabilities: Callable[[], Abilities],
         facts: Mapping[str, Any],
         *,
         worker: str = "main",
@@ -202,8 +203,8 @@ class Certification:
             return ""
         if self.options.rejudge:
             return self._undecided_then(nodeid_of(item))
-        if missing := [need for need in needs if need not in self.capabilities()]:
-            return f"the {self.options.cluster} cluster here is not {', not '.join(missing)}"
+        if missing := self.capabilities().why_not(needs):
+            return f"the {self.options.cluster} cluster here is {missing}"
         return ""
 
     def _undecided_then(self, nodeid: str) -> str:

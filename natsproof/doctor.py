@@ -30,13 +30,15 @@ class _Scope:
         from natsproof.pytest_plugin import CERTIFICATION
 
         certification = session.config.stash[CERTIFICATION]  # type: ignore[attr-defined]
-        facts, able = certification.facts, sorted(certification.capabilities())
+        facts, able = certification.facts, certification.capabilities()
         print(f"{'cluster':16} {facts['cluster']}, isolation {facts.get('isolation', 'unknown')}")
         if why := facts.get("isolation_why"):
             print(f"{'':16} {why}")
         if problem := facts.get("host_problem"):
             print(f"{'cannot start':16} {problem}")
-        print(f"{'capabilities':16} {', '.join(able) or 'none'}")
+        print(f"{'capabilities':16} {', '.join(sorted(able)) or 'none'}")
+        for name, why in sorted(able.lacking.items()):
+            print(f"{'not ' + name:16} {why}")
         print()
         for item in session.items:  # type: ignore[attr-defined]
             print(f"can    {item.nodeid}")

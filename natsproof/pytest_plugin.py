@@ -36,6 +36,7 @@ from natsproof.certify import Certify
 from natsproof.errors import ClusterError, ContractError, NatsproofError, UsageError
 
 if TYPE_CHECKING:
+    from natsproof.cluster import Abilities
     from natsproof.contract.model import Contract
     from natsproof.options import Options
 
@@ -232,21 +233,17 @@ def _open_cluster(options: Options, contract: Contract, workdir: Path, binaries:
     )
 
 
-def capabilities(open_cluster: Callable[[Path], Any]) -> frozenset[str]:
+def capabilities(open_cluster: Callable[[Path], Any]) -> Abilities:
     """Names of what clusters here can do. A host that cannot run one can do nothing."""
     import tempfile
 
-    from natsproof.cluster import CAPABILITIES
+    from natsproof.cluster import Abilities, abilities
 
     with tempfile.TemporaryDirectory(prefix="natsproof-") as folder:
         try:
-            cluster = open_cluster(Path(folder))
+            return abilities(open_cluster(Path(folder)))
         except NatsproofError:
-            return frozenset()
-        able = getattr(cluster, "capabilities", None)
-        if callable(able):
-            return frozenset(able())
-        return frozenset(name for name, kind in CAPABILITIES.items() if isinstance(cluster, kind))
+            return Abilities()
 
 
 # -- collection

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 from natsproof import under_test
+from natsproof.faults.clocks import ClockShift
+from natsproof.faults.impairment import Bandwidth, Loss
 from natsproof.faults.network import OneWay, Partition, flapping
 from natsproof.faults.operations import RollingRestart
-from natsproof.faults.process import Kill, Pause
+from natsproof.faults.process import CrashLoop, Kill, Pause, kill_storm
 from natsproof.faults.storage import FillDisk, FlipBits, PowerCut, RestoreSnapshot, TruncateBlock
 from natsproof.report.run_folder import slug
 from natsproof.trial import Trial
@@ -158,6 +160,73 @@ FLAPPING = Trial(
 )
 PARTITIONED = (LEADER_ISOLATED, CLIENTS_WITH_MINORITY, ONE_WAY, FLAPPING)
 
+# Bad links and restarts that do not end.
+LOSSY = Trial(
+    "packet loss on every link",
+    CLIENTS,
+    (Loss("all", at_s=2.0, down_s=12.0, percent=10),),
+    18.0,
+    40.0,
+    evidence=SOME,
+    puts=ENOUGH,
+)
+LEADER_LOSSY = Trial(
+    "packet loss on the leader",
+    CLIENTS,
+    (Loss("leader", at_s=2.0, down_s=12.0, percent=20),),
+    18.0,
+    40.0,
+    evidence=SOME,
+    puts=ENOUGH,
+)
+NARROW = Trial(
+    "narrow link of a follower",
+    CLIENTS,
+    (Bandwidth("follower", at_s=2.0, down_s=12.0, kbytes_per_s=32.0),),
+    18.0,
+    40.0,
+    evidence=SOME,
+    puts=ENOUGH,
+)
+STORM = Trial(
+    "kill storm",
+    CLIENTS,
+    kill_storm(7, every_s=5.0, for_s=16.0, down_s=2.0),
+    22.0,
+    40.0,
+    evidence=SOME,
+    puts=ENOUGH,
+)
+CRASH_LOOP = Trial(
+    "crash loop of a follower",
+    CLIENTS,
+    (CrashLoop("follower", at_s=2.0),),
+    22.0,
+    40.0,
+    evidence=SOME,
+    puts=ENOUGH,
+)
+
+# Clocks: shifted by less than the shortest TTL of a bucket, 5 minutes.
+CLOCK_AHEAD = Trial(
+    "leader's clock two minutes ahead",
+    CLIENTS,
+    (ClockShift("leader", at_s=2.0, down_s=10.0, seconds=120),),
+    16.0,
+    40.0,
+    evidence=SOME,
+    puts=ENOUGH,
+)
+CLOCK_BEHIND = Trial(
+    "leader's clock two minutes behind",
+    CLIENTS,
+    (ClockShift("leader", at_s=2.0, down_s=10.0, seconds=-120),),
+    16.0,
+    40.0,
+    evidence=SOME,
+    puts=ENOUGH,
+)
+
 # Power loss: what was never fsynced is gone.
 ALL_POWERLESS = Trial(
     "power cut of all servers",
@@ -289,6 +358,12 @@ REAL_TIME = tuple(
     planted(canaries(name, ttl_s), name, "standard" if ttl_s <= STANDARD_S else "deep")
     for name, ttl_s in sorted(TTLS_S.items(), key=lambda own: own[1])
     if ttl_s <= DEEP_S
+)
+EXPIRY_CLOCK_AHEAD = Trial(
+    "expiry with a clock that jumps ahead",
+    (EXPIRY,),
+    (ClockShift("leader", at_s=1.5, down_s=None, seconds=4),),
+    13.0,
 )
 
 LOCKS = Locks((LOCK_BUCKET,), contenders=5, locks=2, ttl_s=4.0)

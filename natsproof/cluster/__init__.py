@@ -6,7 +6,7 @@ All verbs are synchronous and bounded; a trial calls them from threads. Names of
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -118,6 +118,27 @@ class Partitionable(Protocol):
 
 
 @runtime_checkable
+class Impairable(Protocol):
+    def impair(self, server: str, *, loss: float = 0.0, kbytes_per_s: float | None = None) -> None:
+        """A share of the packets to and from the server is lost, or so much reaches it in a second and
+        goes from it to each other; until `repair`. Probes and monitoring are spared."""
+        ...
+
+    def repair(self, server: str) -> None:
+        """Ends all impairments of the server."""
+        ...
+
+
+@runtime_checkable
+class Delayable(Protocol):
+    def delay(self, server: str, delay_s: float) -> None:
+        """Packets to and from the server arrive so much later, until `repair`."""
+        ...
+
+    def repair(self, server: str) -> None: ...
+
+
+@runtime_checkable
 class PowerCuttable(Protocol):
     def cut_power(self, servers: Sequence[str]) -> None:
         """The servers die and what they never fsynced is gone; held down until `start`."""
@@ -154,7 +175,11 @@ class Scalable(Protocol):
 
 @runtime_checkable
 class ClockShiftable(Protocol):
-    def shift_clock(self, server: str, seconds: float) -> None: ...
+    def shift_clock(self, server: str, seconds: float) -> None:
+        """The wall clock of the server's process is so much off; its timers are not. A server that is
+        started anew has a true clock."""
+        ...
+
     def restore_clock(self, server: str) -> None: ...
 
 
@@ -222,6 +247,8 @@ CAPABILITIES: dict[str, type] = {
     "Stoppable": Stoppable,
     "Pausable": Pausable,
     "Partitionable": Partitionable,
+    "Impairable": Impairable,
+    "Delayable": Delayable,
     "PowerCuttable": PowerCuttable,
     "DiskFillable": DiskFillable,
     "VolumeAccess": VolumeAccess,
@@ -233,3 +260,28 @@ CAPABILITIES: dict[str, type] = {
     "Changeable": Changeable,
     "Administrable": Administrable,
 }
+
+
+class Abilities(frozenset[str]):
+    """Names of CAPABILITIES that a cluster has; `lacking` says why not, where that is known."""
+
+    lacking: Mapping[str, str]
+
+    def __new__(cls, names: Iterable[str] = (), lacking: Mapping[str, str] | None = None) -> Abilities:
+        made = super().__new__(cls, names)
+        made.lacking = dict(lacking or {})
+        return made
+
+    def why_not(self, names: Iterable[str]) -> str:
+        """`not A (reason), not B`, for those it lacks; "" if it has them all."""
+        missing = [name for name in names if name not in self]
+        return ", ".join(f"not {n} ({self.lacking[n]})" if n in self.lacking else f"not {n}" for n in missing)
+
+
+def abilities(cluster: Any) -> Abilities:
+    """What a cluster can do, by its own word or by the verbs it has; `cluster.lacking()` gives reasons."""
+    lacking = getattr(cluster, "lacking", None)
+    reasons: Mapping[str, str] = lacking() if callable(lacking) else {}
+    able = getattr(cluster, "capabilities", None)
+    names = able() if callable(able) else [n for n, kind in CAPABILITIES.items() if isinstance(cluster, kind)]
+    return Abilities(names, {n: why for n, why in reasons.items() if n not in names})

@@ -50,6 +50,10 @@ SURVIVALS = (
     "volume-full-one",
     "volume-set-back-one",
     "bit-rot-one",
+    "packet-loss",
+    "narrow-link-one",
+    "clock-shift-one",
+    "clock-shift-one-expiry",
 )
 DISTURBANCES = ("process-kill-one", "process-kill-all", "rolling-restart", "pause", "partition")
 RECOVERIES = (

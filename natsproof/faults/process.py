@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
-from natsproof.errors import UsageError
+from natsproof.clock import wait_until
+from natsproof.errors import DeadlineExceeded, UsageError
 from natsproof.faults import Aimed
+from natsproof.faults.operations import server_ids
 from natsproof.faults.sight import confirmed, each, knock, server_of
 
 WITNESS_S = 3.0
@@ -82,6 +86,69 @@ class Pause(Aimed):
         for target in targets:
             if cluster.running(target):
                 cluster.resume(target)
+
+
+@dataclass(frozen=True)
+class CrashLoop(Aimed):
+    """SIGKILL `times` times, each time away twice as long as before, as the kubelet backs off: `first_s`,
+    2 x `first_s`, ...; up for `up_s` in between, counted from its first answer. Over when it is up for good.
+
+    The witness is the servers' own random ids, which change with each start: one more than deaths.
+    """
+
+    victim: str = "follower"
+    down_s: float | None = None
+    times: int = 4
+    first_s: float = 0.5
+    up_s: float = 1.5
+    answer_s: float = 15.0
+
+    needs: ClassVar[tuple[str, ...]] = ("Killable",)
+    one_shot: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.times < 2 or self.first_s < 0 or self.up_s < 0:
+            raise UsageError(f"{self!r}: a loop has two deaths or more, and times from 0 up")
+
+    def sight(self, cluster: Any, targets: Sequence[str]) -> Mapping[str, list[str]]:
+        return {target: [self._id(cluster, target)] for target in targets}
+
+    def inject(self, cluster: Any, targets: Sequence[str]) -> Mapping[str, list[str]] | None:
+        """The ids that each server had, one after the other."""
+        ids = {target: [self._id(cluster, target)] for target in targets}
+        for number in range(self.times):
+            for target in targets:
+                cluster.kill(target)
+            threading.Event().wait(self.first_s * 2**number)
+            for target in targets:
+                cluster.start(target)
+            for target in targets:
+                ids[target].append(self._id(cluster, target))
+            threading.Event().wait(self.up_s)
+        return ids
+
+    def witness(self, cluster: Any, targets: Sequence[str]) -> str:
+        return ""  # a loop that is over leaves no trace without the ids from before
+
+    def witness_change(self, cluster: Any, targets: Sequence[str], before: Mapping[str, list[str]]) -> str:
+        wanted = self.times + 1
+        whole = all(len(set(before[t]) - {""}) == wanted == len(before[t]) for t in targets)
+        return f"{', '.join(targets)}: {wanted} servers, one after the other" if whole else ""
+
+    def heal(self, cluster: Any, targets: Sequence[str]) -> None:
+        for target in targets:
+            if not cluster.running(target):
+                cluster.start(target)
+
+    def _id(self, cluster: Any, target: str) -> str:
+        """ "" if it does not answer in time."""
+        probe = partial(server_ids, cluster, [target])
+        try:
+            found = wait_until(f"{target} to answer", probe, within_s=self.answer_s, every_s=0.1)
+        except DeadlineExceeded:
+            return ""
+        return found[target] if found else ""
 
 
 def kill_storm(

@@ -9,9 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from natsproof.faults.clocks import ClockShift
+from natsproof.faults.impairment import Bandwidth, Loss
 from natsproof.faults.network import Partition
 from natsproof.faults.operations import RollingRestart
-from natsproof.faults.process import Kill, Pause
+from natsproof.faults.process import CrashLoop, Kill, Pause
 from natsproof.faults.storage import FillDisk, FlipBits, PowerCut, RestoreSnapshot, TruncateBlock
 from natsproof.trial import Trial
 from natsproof.workloads.expiry import Expiry
@@ -45,6 +47,25 @@ SHORT: dict[str, dict[str, Any]] = {
     "flapping partition": {"faults": (Partition("follower", at_s=1.5, down_s=4.0),), "duration_s": 9.0},
     "power cut of all servers": {"faults": (PowerCut("all", at_s=3.0, down_s=0.5),), "duration_s": 16.0},
     "power cut of the leader": {"faults": (PowerCut("leader", at_s=2.5, down_s=1.0),), "duration_s": 14.0},
+    "packet loss on every link": {"faults": (Loss("all", at_s=1.5, down_s=4.0),), "duration_s": 8.0},
+    "packet loss on the leader": {
+        "faults": (Loss("leader", at_s=1.5, down_s=4.0, percent=20),),
+        "duration_s": 8.0,
+    },
+    "narrow link of a follower": {
+        "faults": (Bandwidth("follower", at_s=1.5, down_s=5.0),),
+        "duration_s": 9.0,
+    },
+    "leader's clock two minutes behind": {
+        "faults": (ClockShift("leader", at_s=1.5, down_s=4.0, seconds=-120),),
+        "duration_s": 8.0,
+    },
+    "leader's clock two minutes ahead": {
+        "faults": (ClockShift("leader", at_s=1.5, down_s=4.0, seconds=120),),
+        "duration_s": 8.0,
+    },
+    "kill storm": {"faults": ONE_DEAD, "duration_s": 8.0},
+    "crash loop of a follower": {"faults": (CrashLoop("follower", at_s=1.5, times=2),), "duration_s": 9.0},
     "flipped bits on a follower": {
         "faults": (FlipBits("follower", at_s=3.0, down_s=1.0, flips=2),),
         "duration_s": 8.0,

@@ -11,8 +11,14 @@ import shutil
 from pathlib import Path
 
 from natsproof.cluster.binaries import Binaries, for_image
+from natsproof.cluster.embedded import shaping, vdso
 from natsproof.cluster.embedded.capable import NamespacedCluster, RootCluster
 from natsproof.cluster.embedded.cluster import EmbeddedCluster
+from natsproof.cluster.embedded.impaired import (
+    ClockShiftableCluster,
+    DelayableCluster,
+    ImpairableCluster,
+)
 from natsproof.cluster.embedded.stores import LOOP_TOOLS, TOOL_PATH
 from natsproof.cluster.embedded.universe import Isolation, Universe, enter_universe, foreseen, universe
 from natsproof.contract.model import Contract
@@ -26,11 +32,27 @@ def embedded(contract: Contract, workdir: Path, *, binaries: Binaries | None = N
     Raises ClusterError if no nats-server of the image's version can be had.
     """
     programs = binaries or for_image(contract.server_container.image)
-    if foreseen() is Isolation.LOOPBACK:
-        return EmbeddedCluster(contract, workdir, programs)
-    if foreseen() is Isolation.NAMESPACES_ROOT and not _loop_problem():
-        return RootCluster(contract, workdir, programs)
-    return NamespacedCluster(contract, workdir, programs)
+    return _able(foreseen(), not _loop_problem())(contract, workdir, programs)
+
+
+@functools.cache
+def _able(isolation: Isolation, loop: bool) -> type[EmbeddedCluster]:
+    """The class whose verbs are those of this host."""
+    if isolation is Isolation.LOOPBACK:
+        base: type[EmbeddedCluster] = EmbeddedCluster
+    else:
+        base = RootCluster if isolation is Isolation.NAMESPACES_ROOT and loop else NamespacedCluster
+    lacking = {"ClockShiftable": vdso.problem()}
+    if isolation is not Isolation.LOOPBACK:
+        lacking |= {"Impairable": shaping.problem(), "Delayable": shaping.problem(delay=True)}
+    more = {
+        "Delayable": DelayableCluster,
+        "Impairable": ImpairableCluster,
+        "ClockShiftable": ClockShiftableCluster,
+    }
+    kinds = [kind for name, kind in more.items() if lacking.get(name) == ""]
+    reasons = {name: why for name, why in lacking.items() if why}
+    return type(base.__name__, (*kinds, base), {"lacking": lambda _: reasons})
 
 
 @functools.cache

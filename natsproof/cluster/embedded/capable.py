@@ -10,7 +10,7 @@ from natsproof.cluster.binaries import Binaries
 from natsproof.cluster.embedded.cluster import EmbeddedCluster
 from natsproof.cluster.embedded.runtime import NamespaceRuntime, Runtime
 from natsproof.cluster.embedded.stores import LoopStore, VolumeStore
-from natsproof.cluster.embedded.universe import CLIENTS, drop_from_clients, pass_from_clients
+from natsproof.cluster.embedded.universe import CLIENTS, PodLink, drop_from_clients, pass_from_clients
 from natsproof.contract.model import Contract
 from natsproof.errors import ClusterError, UsageError
 
@@ -53,19 +53,25 @@ class NamespacedCluster(EmbeddedCluster):
                 self._apply(source, target, lost=True)
 
     def _apply(self, source: str, target: str, *, lost: bool) -> None:
-        runtime = self._runtime
-        assert isinstance(runtime, NamespaceRuntime)
         address = CLIENTS if target == "clients" else self._running().pod(target).identity.ip
         if source == "clients":
             (drop_from_clients if lost else pass_from_clients)(address)
             return
         self._running().pod(source)
-        link = runtime.link(source)
+        link = self._link(source)
         if link is None:
             if lost:
                 raise ClusterError(f"{source} has no network now; start it before cutting it off")
             return
         (link.drop_to if lost else link.pass_to)(address)
+
+    def _link(self, server: str) -> PodLink | None:
+        assert isinstance(self._runtime, NamespaceRuntime)
+        return self._runtime.link(server)
+
+    def _node_address(self) -> str:
+        assert isinstance(self._runtime, NamespaceRuntime)
+        return self._runtime.node_address
 
 
 class RootCluster(NamespacedCluster):

@@ -149,6 +149,25 @@ PROMISED = (
         "test_the_majority_goes_on_without_a_leader_that_is_cut_off",
     ),
     _promise(
+        "recovery from lost packets and narrow links in 10 ms is promised",
+        "one-server-killed: 15s",
+        "one-server-killed: 10ms",
+        "test_writes_go_on_through_packet_loss",
+        "test_writes_go_on_with_one_narrow_link",
+    ),
+    Mutant(
+        "expiry by a true clock is promised, and a clock jumps ahead",
+        "contract",
+        ("test_values_expire_on_time_by_a_clock_that_jumps_ahead",),
+        edits=(
+            Edit(
+                PROMISES,
+                "      - clock-shift-one #",
+                "      - clock-shift-one-expiry\n      - clock-shift-one #",
+            ),
+        ),
+    ),
+    _promise(
         "recovery from a pause in 10 ms is promised",
         "leader-paused: 15s",
         "leader-paused: 10ms",

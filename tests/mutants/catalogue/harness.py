@@ -11,9 +11,11 @@ from unittest import mock
 
 from natsproof.client.watch import Watcher
 from natsproof.faults import storage
+from natsproof.faults.clocks import ClockShift
+from natsproof.faults.impairment import Bandwidth, Loss
 from natsproof.faults.network import Partition
 from natsproof.faults.operations import RollingRestart
-from natsproof.faults.process import Kill, Pause
+from natsproof.faults.process import CrashLoop, Kill, Pause
 from natsproof.recorder import Recorder
 from natsproof.trial import audit
 from natsproof.trial.observer import Observer
@@ -22,14 +24,20 @@ from natsproof.workloads.locks import Locks
 from natsproof.workloads.pacing import Pace
 from suites import loads
 from tests.mutants.catalogue.server import (
+    CLOCKS,
+    CRASH_LOOP,
     CUT_PROMISED,
     EQUAL,
     HELD,
+    LEADER_LOSSY,
     LINEAR,
     LINEAR_CUT,
+    LOSSY,
+    NARROW,
     ONE,
     ROT_PROMISED,
     SOON_RESTARTED,
+    STORM,
     VALUES,
     WATCH,
 )
@@ -183,6 +191,11 @@ FAULTS = (
         "test_every_replica_holds_what_was_acknowledged_through_a_partition[flapping partition]",
         setting=CUT_PROMISED,
     ),
+    _harness("a loss that loses nothing", instead(Loss, "inject", _nothing), *LOSSY, *LEADER_LOSSY),
+    _harness("a narrow link that is wide", instead(Bandwidth, "inject", _nothing), *NARROW),
+    _harness("a clock that is not shifted", instead(ClockShift, "inject", _nothing), *CLOCKS),
+    _harness("a kill storm that kills nobody", instead(Kill, "inject", _nothing), *STORM),
+    _harness("a crash loop without a crash", instead(CrashLoop, "inject", _nothing), CRASH_LOOP),
     _harness(
         "a power cut that does nothing",
         instead(storage.PowerCut, "inject", _nothing),

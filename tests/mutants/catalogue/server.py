@@ -28,6 +28,16 @@ CUT_PROMISED = (Edit(PROMISES, "    linearizable: [", "    linearizable: [pause,
 SOON_RESTARTED = (
     Edit("statefulset.yaml", "            periodSeconds: 30\n", "            periodSeconds: 3\n"),
 )
+LOSSY = ("test_an_acknowledged_put_survives_packet_loss", "test_replicas_agree_after_packet_loss")
+LEADER_LOSSY = ("test_an_acknowledged_put_survives_packet_loss_at_the_leader",)
+NARROW = ("test_writes_go_on_with_one_narrow_link", "test_a_server_behind_a_narrow_link_catches_up")
+CLOCKS = (
+    "test_an_acknowledged_put_survives_a_clock_that_is_behind",
+    "test_replicas_agree_after_a_clock_was_off",
+    "test_an_acknowledged_put_survives_a_clock_that_is_ahead",
+)
+STORM = ("test_an_acknowledged_put_survives_a_kill_storm", "test_replicas_agree_after_a_kill_storm")
+CRASH_LOOP = "test_an_acknowledged_put_survives_a_crash_loop"
 drops = partial(lies.DropsOneWriteIn, 25)
 
 
@@ -52,6 +62,11 @@ WRITES = (
         LINEAR_ALL,
     ),
     _lie("drops one write in 25", drops, ONE, HELD, fast=True),
+    _lie("drops one write in 25 when packets are lost", drops, LOSSY[0], *LEADER_LOSSY),
+    _lie("drops one write in 25 of a narrow link", drops, NARROW[1]),
+    _lie("drops one write in 25 by a false clock", drops, CLOCKS[0], CLOCKS[2]),
+    _lie("drops one write in 25 in a kill storm", drops, STORM[0]),
+    _lie("drops one write in 25 in a crash loop", drops, CRASH_LOOP),
     _lie(
         "drops one write in 25 in a rolling restart",
         drops,
