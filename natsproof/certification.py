@@ -242,6 +242,7 @@ class Certification:
         repeat = self.options.repeat(nodeid)
         if not self.options.shrink_s:
             return f"  shrink: {repeat} --shrink 300" if len(trial.faults) > 1 else ""
+        terminal = item.config.pluginmanager.get_plugin("terminalreporter")
         function: Any = item
         names = inspect.signature(function.obj).parameters
         try:
@@ -254,6 +255,7 @@ class Certification:
                 within_s=self.options.shrink_s,
                 folder=self.folder.path / "attachments" / f"shrunk-{run_folder.slug(item.name, 150)}",
                 repeat=repeat,
+                tell=getattr(terminal, "write_line", lambda line: None),
             )
         except KeyboardInterrupt:
             self.interrupted_by = self.interrupted_by or "SIGINT"

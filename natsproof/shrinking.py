@@ -65,7 +65,11 @@ def shrinkable(certify: Certify) -> Any | None:
 
 
 def judge_again(
-    claim: Callable[..., None], arguments: Mapping[str, Any], certify: Certify, session: Any
+    claim: Callable[..., None],
+    arguments: Mapping[str, Any],
+    certify: Certify,
+    session: Any,
+    tell: Callable[[str], None],
 ) -> Callable[[Any], bool]:
     """Whether the claim is BROKEN on another trial. A platform that does not start says nothing."""
 
@@ -74,6 +78,9 @@ def judge_again(
         anew.instead = trial
         with suppress(NatsproofError):
             claim(**{**arguments, "certify": anew})
+        said = anew.verdict
+        what = ", ".join(type(fault).__name__ for fault in trial.faults) or "no fault"
+        tell(f"shrink: run {session.runs}: {what}: {said.status.value}: {said.reason[:120]}")
         return any(verdict.status is Status.BROKEN for verdict in anew.verdicts)
 
     return fails
@@ -89,6 +96,7 @@ def shrink_claim(
     within_s: float,
     folder: Path,
     repeat: str,
+    tell: Callable[[str], None],
 ) -> str:
     """Shrink the trial of a claim that is BROKEN; the lines to print. `folder` gets `test_minimal.py`.
 
@@ -97,7 +105,7 @@ def shrink_claim(
     from natsproof.trial.shrink import shrink
 
     again = Again(session, folder / "runs")
-    found = shrink(trial, judge_again(claim, arguments, certify, again), within_s=within_s)
+    found = shrink(trial, judge_again(claim, arguments, certify, again, tell), within_s=within_s)
     if not session.keep:
         shutil.rmtree(folder / "runs", ignore_errors=True)
     if not found.again:
