@@ -24,4 +24,5 @@ def played(*, steps: int, lapses: int, leader_moves: int) -> Callable[[Mapping[s
         short = [f"{facts[n]} {n} (of {least})" for n, least in wanted.items() if facts[n] < least]
         return f"too little was played: {', '.join(short)}" if short else None
 
+    guard.__name__ = f"played({steps}, {lapses}, {leader_moves})"
     return guard

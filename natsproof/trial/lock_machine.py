@@ -206,6 +206,7 @@ class Table:
         self.loop = asyncio.new_event_loop()
         self.deadline = Deadline.within(within_s)
         self.plays = self.steps = self.lapses = self.moves = 0
+        self.kills = False
         self.shortest: Way | None = None
 
     def __enter__(self) -> Table:
@@ -336,7 +337,8 @@ def play(
     from natsproof.trial.lock_rules import explore
 
     with Table(cluster, bucket, ttl_s, late_s, within_s) as table:
-        explore(table, seed=seed, plays=plays, steps=steps, kills=kills)
+        table.kills = kills
+        explore(table, seed=seed, plays=plays, steps=steps)
     way = table.shortest
     return {
         "plays": table.plays,

@@ -20,6 +20,8 @@ from hypothesis.stateful import (
 from natsproof.trial.lock_machine import NAMES, Contender, Table, Way, WrongAnswer, lapse
 
 WHO = st.integers(0, len(NAMES) - 1)
+# A new leader takes a second: most of the time goes to what takes milliseconds.
+MOVES = ["", "step down", "kill"]
 LOSE = st.sampled_from(["", "", "", "answer", "request", "answer and reads"])
 
 
@@ -27,92 +29,96 @@ class TimeUp(BaseException):
     """Ends Hypothesis at once, in the midst of generating or of shrinking: it catches Exceptions only."""
 
 
-def explore(table: Table, *, seed: int, plays: int, steps: int, kills: bool) -> None:
+class LockRules(RuleBasedStateMachine):
+    """One play on one key. Its subclass has the `table` that all plays share."""
+
+    table: Table
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table.plays += 1
+        self.way = Way()
+        self.contenders = self.table.contenders(f"lock{time.monotonic_ns()}")
+        self.lapsed = self.moved = False
+
+    def step(self, line: str, what: Awaitable[Any]) -> None:
+        """Do it, and keep the line with what was seen."""
+        self.table.steps += 1
+        try:
+            seen = self.table.run(what)
+        except WrongAnswer as wrong:
+            self.fail(f"print({line})", wrong)
+        self.way.lines.append(f"print({line})  # {seen}")
+
+    def fail(self, line: str, wrong: WrongAnswer) -> None:
+        way = Way([*self.way.lines, line], str(wrong))
+        if self.table.shortest is None or len(way.lines) < len(self.table.shortest.lines):
+            self.table.shortest = way
+        raise wrong
+
+    def pick(self, who: int, able: Callable[[Contender], object]) -> Contender | None:
+        """The contender, or the next of those that can; None if none can. Rules have no preconditions on
+        leases: they end by the clock, and Hypothesis wants the same choices again."""
+        found = [one for one in self.contenders if able(one)]
+        return found[who % len(found)] if found else None
+
+    @rule(who=WHO, lose=LOSE)
+    def acquire(self, who: int, lose: str) -> None:
+        one = self.pick(who, lambda one: not one.lock.held())
+        if one is not None:
+            self.step(f"await {one.name}.acquire({lose!r})", one.acquire(lose))
+
+    @rule(who=WHO, lose=LOSE)
+    def renew(self, who: int, lose: str) -> None:
+        one = self.pick(who, lambda one: one.lock.held())
+        if one is None:
+            return self.acquire(who, lose)
+        return self.step(f"await {one.name}.renew({lose!r})", one.renew(lose))
+
+    @rule(who=WHO)
+    def release(self, who: int) -> None:
+        one = self.pick(who, lambda one: one.lock.revision)
+        if one is None:
+            return self.acquire(who, "")
+        return self.step(f"await {one.name}.release()", one.release())
+
+    @rule(who=WHO, verb=st.sampled_from(["renew", "release"]))
+    def use_an_old_revision(self, who: int, verb: str) -> None:
+        one = self.pick(who, lambda one: one.revisions and not one.lock.held())
+        if one is None:
+            return self.acquire(who, "")
+        return self.step(f"await {one.name}.use_old({verb!r})", one.use_old(verb))
+
+    @rule(who=WHO, rather_not=st.booleans())
+    def let_it_lapse(self, who: int, rather_not: bool) -> None:
+        one = self.contenders[0]
+        if rather_not or self.lapsed or not one.model.alive(time.monotonic()):
+            return self.acquire(who, "")
+        self.lapsed = True
+        self.table.lapses += 1
+        return self.step(f"await lapse({one.name})", lapse(one))
+
+    @rule(how=st.sampled_from(MOVES))
+    def move_the_leader(self, how: str) -> None:
+        how = how if self.table.kills else how.replace("kill", "step down")
+        if how and not self.moved:
+            self.moved = True
+            self.table.move_leader(how)
+            self.way.lines.append(f"# here: {how} of the leader")
+
+    @invariant()
+    def one_believes(self) -> None:
+        if self.table.deadline.passed:
+            raise TimeUp
+        believers = [one.name for one in self.contenders if one.lock.held()]
+        if len(believers) > 1:
+            wrong = WrongAnswer(f"{' and '.join(believers)} believe that they hold it")
+            self.fail("# nothing more is needed", wrong)
+
+
+def explore(table: Table, *, seed: int, plays: int, steps: int) -> None:
     """Play until the time or the plays are used up, or the shortest way to a wrong answer was found."""
-    # A new leader takes a second, and a lapse its TTL: most of the time goes to what takes milliseconds.
-    moves = ["", "step down", *(["kill"] if kills else [])]
-
-    class LockMachine(RuleBasedStateMachine):
-        def __init__(self) -> None:
-            super().__init__()
-            table.plays += 1
-            self.way = Way()
-            self.contenders = table.contenders(f"lock{time.monotonic_ns()}")
-            self.lapsed = self.moved = False
-
-        def step(self, line: str, what: Awaitable[Any]) -> None:
-            """Do it, and keep the line with what was seen."""
-            table.steps += 1
-            try:
-                seen = table.run(what)
-            except WrongAnswer as wrong:
-                self.fail(f"print({line})", wrong)
-            self.way.lines.append(f"print({line})  # {seen}")
-
-        def fail(self, line: str, wrong: WrongAnswer) -> None:
-            way = Way([*self.way.lines, line], str(wrong))
-            if table.shortest is None or len(way.lines) < len(table.shortest.lines):
-                table.shortest = way
-            raise wrong
-
-        def pick(self, who: int, able: Callable[[Contender], object]) -> Contender | None:
-            """The contender, or the next of those that can; None if none can. Rules have no preconditions on
-            leases: they end by the clock, and Hypothesis wants the same choices again."""
-            found = [one for one in self.contenders if able(one)]
-            return found[who % len(found)] if found else None
-
-        @rule(who=WHO, lose=LOSE)
-        def acquire(self, who: int, lose: str) -> None:
-            one = self.pick(who, lambda one: not one.lock.held())
-            if one is not None:
-                self.step(f"await {one.name}.acquire({lose!r})", one.acquire(lose))
-
-        @rule(who=WHO, lose=LOSE)
-        def renew(self, who: int, lose: str) -> None:
-            one = self.pick(who, lambda one: one.lock.held())
-            if one is None:
-                return self.acquire(who, lose)
-            return self.step(f"await {one.name}.renew({lose!r})", one.renew(lose))
-
-        @rule(who=WHO)
-        def release(self, who: int) -> None:
-            one = self.pick(who, lambda one: one.lock.revision)
-            if one is None:
-                return self.acquire(who, "")
-            return self.step(f"await {one.name}.release()", one.release())
-
-        @rule(who=WHO, verb=st.sampled_from(["renew", "release"]))
-        def use_an_old_revision(self, who: int, verb: str) -> None:
-            one = self.pick(who, lambda one: one.revisions and not one.lock.held())
-            if one is None:
-                return self.acquire(who, "")
-            return self.step(f"await {one.name}.use_old({verb!r})", one.use_old(verb))
-
-        @rule(who=WHO, rather_not=st.booleans())
-        def let_it_lapse(self, who: int, rather_not: bool) -> None:
-            one = self.contenders[0]
-            if rather_not or self.lapsed or not one.model.alive(time.monotonic()):
-                return self.acquire(who, "")
-            self.lapsed = True
-            table.lapses += 1
-            return self.step(f"await lapse({one.name})", lapse(one))
-
-        @rule(how=st.sampled_from(moves))
-        def move_the_leader(self, how: str) -> None:
-            if how and not self.moved:
-                self.moved = True
-                table.move_leader(how)
-                self.way.lines.append(f"# here: {how} of the leader")
-
-        @invariant()
-        def one_believes(self) -> None:
-            if table.deadline.passed:
-                raise TimeUp
-            believers = [one.name for one in self.contenders if one.lock.held()]
-            if len(believers) > 1:
-                wrong = WrongAnswer(f"{' and '.join(believers)} believe that they hold it")
-                self.fail("# nothing more is needed", wrong)
-
+    machine = type("LockMachine", (LockRules,), {"table": table})
     how = settings(
         max_examples=plays,
         stateful_step_count=steps,
@@ -127,7 +133,7 @@ def explore(table: Table, *, seed: int, plays: int, steps: int, kills: bool) -> 
     turn = 0
     while not table.deadline.passed and table.shortest is None:
         try:
-            run_state_machine_as_test(seeded(seed + turn)(LockMachine), settings=how)
+            run_state_machine_as_test(seeded(seed + turn)(machine), settings=how)
         except TimeUp:
             return
         except FlakyStrategyDefinition:
