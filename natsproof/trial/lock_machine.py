@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -188,12 +188,46 @@ class Contender:
         if self.lock.revision and self.lock.revision not in self.revisions:
             self.revisions.append(self.lock.revision)
 
+    async def lapse(self) -> None:
+        """Wait until the lock is gone by itself. Raises WrongAnswer if it is gone early or stays."""
+        deadline = Deadline.within(self.model.ttl_s + self.model.late_s + 3.0)
+        while not deadline.passed:
+            found = await self.store.read(self.key)
+            if found.certain and found.nonce is None:
+                self.model.last = None
+                return
+            await asyncio.sleep(0.05)
+
+
+def believers(contenders: Sequence[Contender]) -> str:
+    """What is wrong if more than one believes that it holds the lock, else ""."""
+    names = [one.name for one in contenders if one.lock.held()]
+    return f"{' and '.join(names)} believe that they hold it" if len(names) > 1 else ""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing done: a verb of Contender by `who`, or `move` (the leader), or `believe` (look)."""
+
+    verb: str
+    who: str
+    arguments: tuple[str, ...] = ()
+
+    @property
+    def line(self) -> str:
+        if self.verb == "move":
+            return f"# here: {self.arguments[0]} of the leader"
+        if self.verb == "believe":
+            return "print([one.name for one in (ann, bob, cy) if one.lock.held()])"
+        return f"print(await {self.who}.{self.verb}({', '.join(map(repr, self.arguments))}))"
+
 
 @dataclass
 class Way:
-    """What was done on one key, a line of script each, and what came of it."""
+    """What was done on one key, what was seen of all but the last, and what was wrong then."""
 
-    lines: list[str] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    seen: list[str] = field(default_factory=list)
     wrong: str = ""
 
 
@@ -259,6 +293,45 @@ class Table:
         pairs = zip(self.connections, NAMES, strict=True)
         return [Contender(nc, self.bucket, key, name, model) for nc, name in pairs]
 
+    def found(self, way: Way) -> None:
+        """Keep it if it is the shortest so far."""
+        if self.shortest is None or len(way.steps) < len(self.shortest.steps):
+            self.shortest = way
+
+    def do(self, step: Step, contenders: Sequence[Contender]) -> Any:
+        """Raises WrongAnswer."""
+        if step.verb == "move":
+            return self.move_leader(step.arguments[0])
+        if step.verb == "believe":
+            if wrong := believers(contenders):
+                raise WrongAnswer(wrong)
+            return None
+        one = next(one for one in contenders if one.name == step.who)
+        return self.run(getattr(one, step.verb)(*step.arguments))
+
+    def shorten(self) -> None:
+        """Leave out one step after the other, as long as a wrong answer follows and there is time. Hypothesis
+        gives up where a lease that ended by the clock makes a play differ from the one before."""
+        number = 0
+        while self.shortest and number < len(self.shortest.steps) - 1 and not self.deadline.passed:
+            steps = self.shortest.steps
+            if not self._replayed([*steps[:number], *steps[number + 1 :]]):
+                number += 1
+
+    def _replayed(self, steps: Sequence[Step]) -> bool:
+        contenders, way = self.contenders(f"again{time.monotonic_ns()}"), Way()
+        for step in steps:
+            way.steps.append(step)
+            try:
+                way.seen.append(str(self.do(step, contenders)))
+                if wrong := believers(contenders):
+                    raise WrongAnswer(wrong)
+            except WrongAnswer as problem:
+                way.wrong = str(problem)
+                self.found(way)
+                return True
+        return False
+
     def move_leader(self, how: str) -> None:
         """Another leader, by step-down or by SIGKILL; returns when the bucket answers again."""
         self.moves += 1
@@ -279,24 +352,29 @@ class Table:
         return (await store.update("probe", (await store.read("probe")).revision)).outcome == OK
 
     def script(self, way: Way) -> str:
+        seen = [*(f"  # {text}" if text != "None" else "" for text in way.seen), ""]
+        steps = [f"{step.line}{text}" for step, text in zip(way.steps, seen, strict=False)]
         lines = [
-            '"""The shortest way to a wrong answer that was found. Start a platform, then run this."""',
+            '"""The shortest way to a wrong answer that was found. On a platform that runs:',
+            "",
+            f"nats kv add lock_play --replicas=3 --storage=file --ttl={self.ttl_s:g}s",
+            "python script.py nats://...",
+            '"""',
             "",
             "import asyncio",
             "import sys",
             "",
             "import nats",
             "",
-            "from natsproof.trial.lock_machine import Contender, Model, lapse",
-            "",
-            f"BUCKET, TTL_S = {self.of!r}, {self.ttl_s:g}  # a bucket with this TTL",
+            "from natsproof.trial.lock_machine import Contender, Model",
             "",
             "",
             "async def main(url):",
             "    nc = await nats.connect(url)",
-            f"    model = Model(TTL_S, late_s={self.late_s:g})",
-            f"    {', '.join(NAMES)} = (Contender(nc, BUCKET, 'lock', name, model) for name in {NAMES!r})",
-            *(f"    {line}" for line in way.lines),
+            f"    model = Model(ttl_s={self.ttl_s:g}, late_s={self.late_s:g})",
+            f"    who = [Contender(nc, 'lock_play', 'lock', name, model) for name in {NAMES!r}]",
+            f"    {', '.join(NAMES)} = who",
+            *(f"    {line}" for line in steps),
             f"    # {way.wrong}",
             "",
             "",
@@ -307,17 +385,6 @@ class Table:
 
 async def _silent(problem: Exception) -> None:
     """nats-py would print what becomes of connections to servers that we kill."""
-
-
-async def lapse(contender: Contender) -> None:
-    """Wait until the lock is gone by itself. Raises WrongAnswer if it is gone early or stays."""
-    model, deadline = contender.model, Deadline.within(contender.model.ttl_s + contender.model.late_s + 3.0)
-    while not deadline.passed:
-        found = await contender.store.read(contender.key)
-        if found.certain and found.nonce is None:
-            model.last = None
-            return
-        await asyncio.sleep(0.05)
 
 
 def play(
@@ -339,6 +406,7 @@ def play(
     with Table(cluster, bucket, ttl_s, late_s, within_s) as table:
         table.kills = kills
         explore(table, seed=seed, plays=plays, steps=steps)
+        table.shorten()
     way = table.shortest
     return {
         "plays": table.plays,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
 
 from hypothesis import HealthCheck, Phase, Verbosity, settings
 from hypothesis import seed as seeded
@@ -17,7 +16,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from natsproof.trial.lock_machine import NAMES, Contender, Table, Way, WrongAnswer, lapse
+from natsproof.trial.lock_machine import NAMES, Contender, Step, Table, Way, WrongAnswer, believers
 
 WHO = st.integers(0, len(NAMES) - 1)
 # A new leader takes a second: most of the time goes to what takes milliseconds.
@@ -41,19 +40,19 @@ class LockRules(RuleBasedStateMachine):
         self.contenders = self.table.contenders(f"lock{time.monotonic_ns()}")
         self.lapsed = self.moved = False
 
-    def step(self, line: str, what: Awaitable[Any]) -> None:
-        """Do it, and keep the line with what was seen."""
+    def step(self, one: Contender, verb: str, *arguments: str) -> None:
+        """Do it, and keep what was seen."""
         self.table.steps += 1
+        step = Step(verb, one.name, arguments)
         try:
-            seen = self.table.run(what)
+            seen = self.table.do(step, self.contenders)
         except WrongAnswer as wrong:
-            self.fail(f"print({line})", wrong)
-        self.way.lines.append(f"print({line})  # {seen}")
+            self.fail(step, wrong)
+        self.way.steps.append(step)
+        self.way.seen.append(str(seen))
 
-    def fail(self, line: str, wrong: WrongAnswer) -> None:
-        way = Way([*self.way.lines, line], str(wrong))
-        if self.table.shortest is None or len(way.lines) < len(self.table.shortest.lines):
-            self.table.shortest = way
+    def fail(self, step: Step, wrong: WrongAnswer) -> None:
+        self.table.found(Way([*self.way.steps, step], list(self.way.seen), str(wrong)))
         raise wrong
 
     def pick(self, who: int, able: Callable[[Contender], object]) -> Contender | None:
@@ -66,28 +65,28 @@ class LockRules(RuleBasedStateMachine):
     def acquire(self, who: int, lose: str) -> None:
         one = self.pick(who, lambda one: not one.lock.held())
         if one is not None:
-            self.step(f"await {one.name}.acquire({lose!r})", one.acquire(lose))
+            self.step(one, "acquire", lose)
 
     @rule(who=WHO, lose=LOSE)
     def renew(self, who: int, lose: str) -> None:
         one = self.pick(who, lambda one: one.lock.held())
         if one is None:
             return self.acquire(who, lose)
-        return self.step(f"await {one.name}.renew({lose!r})", one.renew(lose))
+        return self.step(one, "renew", lose)
 
     @rule(who=WHO)
     def release(self, who: int) -> None:
         one = self.pick(who, lambda one: one.lock.revision)
         if one is None:
             return self.acquire(who, "")
-        return self.step(f"await {one.name}.release()", one.release())
+        return self.step(one, "release")
 
     @rule(who=WHO, verb=st.sampled_from(["renew", "release"]))
     def use_an_old_revision(self, who: int, verb: str) -> None:
         one = self.pick(who, lambda one: one.revisions and not one.lock.held())
         if one is None:
             return self.acquire(who, "")
-        return self.step(f"await {one.name}.use_old({verb!r})", one.use_old(verb))
+        return self.step(one, "use_old", verb)
 
     @rule(who=WHO, rather_not=st.booleans())
     def let_it_lapse(self, who: int, rather_not: bool) -> None:
@@ -96,24 +95,21 @@ class LockRules(RuleBasedStateMachine):
             return self.acquire(who, "")
         self.lapsed = True
         self.table.lapses += 1
-        return self.step(f"await lapse({one.name})", lapse(one))
+        return self.step(one, "lapse")
 
     @rule(how=st.sampled_from(MOVES))
     def move_the_leader(self, how: str) -> None:
         how = how if self.table.kills else how.replace("kill", "step down")
         if how and not self.moved:
             self.moved = True
-            self.table.move_leader(how)
-            self.way.lines.append(f"# here: {how} of the leader")
+            self.step(self.contenders[0], "move", how)
 
     @invariant()
     def one_believes(self) -> None:
         if self.table.deadline.passed:
             raise TimeUp
-        believers = [one.name for one in self.contenders if one.lock.held()]
-        if len(believers) > 1:
-            wrong = WrongAnswer(f"{' and '.join(believers)} believe that they hold it")
-            self.fail("# nothing more is needed", wrong)
+        if wrong := believers(self.contenders):
+            self.fail(Step("believe", ""), WrongAnswer(wrong))
 
 
 def explore(table: Table, *, seed: int, plays: int, steps: int) -> None:

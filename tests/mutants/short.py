@@ -48,8 +48,10 @@ SHORT: dict[str, dict[str, Any]] = {
     "random schedule 1": {"faults": ONE_DEAD, "duration_s": 9.0},
     "random schedule with power cuts 1": {
         "faults": (Kill("follower", at_s=1.5, down_s=0.5), PowerCut("all", at_s=5.0, down_s=0.5)),
-        "duration_s": 16.0,
+        "duration_s": 14.0,
+        "settle_s": 5.0,
     },
+    "starved minority, the carrier loses power": {"settle_s": 5.0},
     "starved minority, sides swapped": {
         "faults": (Pause("follower", at_s=1.5, down_s=2.5),),
         "duration_s": 8.0,
