@@ -12,7 +12,8 @@ import pytest
 from natsproof.checkers.lock_machine import no_wrong_answer_about_a_lock, played
 from natsproof.clock import Deadline
 from natsproof.lock import IN_DOUBT, OK, REFUSED, Found, Written
-from natsproof.trial.lock_machine import Contender, Model, Step, Table, Way, WrongAnswer
+from natsproof.trial.lock_machine import Step, Table, Way
+from natsproof.trial.lock_model import Contender, Model, WrongAnswer
 from natsproof.verdict import Status
 
 

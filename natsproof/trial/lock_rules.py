@@ -16,7 +16,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from natsproof.trial.lock_machine import NAMES, Contender, Step, Table, Way, WrongAnswer, believers
+from natsproof.trial.lock_machine import NAMES, Step, Table, Way
+from natsproof.trial.lock_model import Contender, WrongAnswer, believers
 
 WHO = st.integers(0, len(NAMES) - 1)
 # A new leader takes a second: most of the time goes to what takes milliseconds.
