@@ -24,7 +24,7 @@ from natsproof.faults.network import Partition
 from natsproof.faults.process import Kill, Pause
 from natsproof.faults.storage import PowerCut
 from natsproof.trial import Trial
-from suites.trials import CLIENTS, on
+from suites.trials import CLIENTS, STATE, on
 
 #: Sleep, and its mirror image: who starved carries the writes the second time.
 STARVED = Trial(
@@ -74,6 +74,7 @@ ADVERSE = (STARVED, CUT_OFF)
 def test_a_put_survives_the_absence_of_all_but_one_that_know_of_it(certify, contract, trial):
     """A put acknowledged while a minority starved is read back, though the minority had a part in the next
     majority."""
+    certify.with_servers(3)
     certify.that(
         certify.run(trial),
         no_acknowledged_put_is_lost_by_two_leaders,
@@ -86,11 +87,12 @@ def test_a_put_survives_the_absence_of_all_but_one_that_know_of_it(certify, cont
 @on(*ADVERSE)
 def test_a_starved_replica_catches_up(certify, contract, trial):
     """After that the store of each server by itself holds every acknowledged put."""
+    certify.with_servers(3)
     certify.that(
         certify.run(trial),
         every_replica_holds_what_was_acknowledged,
         given=[settled, every_server_was_read, every_fault_landed],
-        promise=contract.promises.bucket("message_state").at("replicas"),
+        promise=contract.promises.bucket(STATE).at("replicas"),
     )
 
 
@@ -99,6 +101,7 @@ def test_a_starved_replica_catches_up(certify, contract, trial):
 def test_a_put_survives_power_loss_of_the_one_that_carries_it(certify, contract, trial):
     """A put acknowledged while a minority starved is read back, though the one that carried it into the next
     majority lost power."""
+    certify.with_servers(3)
     certify.that(
         certify.run(trial),
         no_acknowledged_put_is_lost_by_two_leaders,

@@ -1,6 +1,6 @@
 """Locks in any order of events: Hypothesis plays holders of one lock on real servers against a model.
 
-Promise    manifests/promises.yaml: bucket integration_locks
+Promise    manifests/promises.yaml: the bucket for locks
 Fault      lost answers, lost requests, lapsed leases, old revisions, leaders that step down (deep: killed)
 Not here   contenders at the same time: test_locks.py
 """
@@ -11,6 +11,7 @@ from functools import partial
 
 from natsproof.checkers.lock_machine import no_wrong_answer_about_a_lock, played
 from natsproof.trial.lock_machine import play
+from suites.trials import LOCK_BUCKET
 
 
 def test_no_order_of_events_makes_a_lock_answer_wrongly(certify, contract):
@@ -18,7 +19,7 @@ def test_no_order_of_events_makes_a_lock_answer_wrongly(certify, contract):
     time, and its tokens rise; a counter-example is printed as a script."""
     look = partial(
         play,
-        bucket="integration_locks",
+        bucket=LOCK_BUCKET,
         seed=certify.seed,
         late_s=contract.promises.expiry_late_s,
         within_s=certify.scaled(quick=20.0, standard=45.0, deep=240.0),
@@ -28,5 +29,5 @@ def test_no_order_of_events_makes_a_lock_answer_wrongly(certify, contract):
         certify.observe("lock machine", look, fresh=True),
         no_wrong_answer_about_a_lock,
         given=[played(steps=60, lapses=2, leader_moves=1)],
-        promise=contract.promises.bucket("integration_locks").place,
+        promise=contract.promises.bucket(LOCK_BUCKET).place,
     )

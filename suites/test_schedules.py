@@ -47,6 +47,7 @@ def drawn_with_power_cuts(certify, contract, schedule):
 
 
 def _trial(name, certify, contract, schedule, kinds, for_s, always=""):
+    certify.with_servers(3)
     servers = contract.statefulset.pod_names()
     faults = random_schedule(f"{certify.seed}/{schedule}", servers, kinds=kinds, for_s=for_s, always=always)
     ends_s = max(fault.at_s + fault.down_s for fault in faults)
