@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from natsproof.certify import Certify
 from natsproof.errors import UsageError
 from natsproof.faults.network import Partition
 from natsproof.faults.process import Kill, Pause
 from natsproof.faults.storage import PowerCut
-from natsproof.shrinking import as_test
+from natsproof.options import read_options
+from natsproof.report.run_folder import RunFolder
+from natsproof.shrinking import as_test, shrink_claim
 from natsproof.trial import Trial
 from natsproof.trial.random_schedule import POWER, PROCESS, random_schedule
 from natsproof.trial.shrink import Shrunk, shrink
+from natsproof.verdict import Verdict, broken, holds
 from natsproof.workloads.ledger import Ledger
 from natsproof.workloads.register import Register
+from tests.commands import pytest_arguments
 
 SERVERS = ("nats-0", "nats-1", "nats-2")
 CLIENTS = (Ledger(("message_state",)), Register(("message_state",)))
@@ -203,3 +213,82 @@ def test_schedules_of_unknown_faults_or_too_few_servers_are_refused() -> None:
         random_schedule(1, SERVERS, kinds=("Kil",))
     with pytest.raises(UsageError, match="three servers or more, not 2"):
         random_schedule(1, SERVERS[:2])
+
+
+# a claim's own function, judged again -------------------------------------------------------------
+
+
+def no_power_was_cut(history: Any) -> Verdict:
+    cut = [name for name in history.meta["faults"] if name == "PowerCut"]
+    return broken("writes lost", lost=len(cut)) if cut else holds("none lost", lost=0)
+
+
+def claim_in_full(certify: Any, contract: Any) -> None:
+    """Nothing is lost."""
+    certify.that(certify.run(SEVEN), no_power_was_cut)
+
+
+class FakeSession:
+    """Its platforms are nothing; `run` below writes down the trial's faults as history."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.seed, self.keep, self.started = RunFolder(folder), 7, False, 0
+
+    @contextmanager
+    def cluster(self, evidence: Path, *, needs: object = ()) -> Iterator[None]:
+        self.started += 1
+        yield None
+
+
+def remembered(trial: Trial, cluster: object, *, seed: int, path: Path) -> Any:
+    return SimpleNamespace(meta={"faults": kinds(trial)})
+
+
+def test_a_broken_claim_is_shrunk_by_its_own_function(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("natsproof.trial.run", remembered)
+    session: Any = FakeSession(tmp_path)
+    certify = Certify(SimpleNamespace(), "quick", lambda: session, "", "test_x")  # type: ignore[arg-type]
+    told: list[str] = []
+    said = shrink_claim(
+        claim_in_full,
+        {"certify": certify, "contract": None},
+        certify,
+        session,
+        trial=SEVEN,
+        within_s=60,
+        folder=tmp_path / "shrunk",
+        repeat="pytest x",
+        tell=told.append,
+    )
+    assert "shrunk: from 7 to 1 faults" in said
+    assert "failed 5 of 5 times" in said
+    assert "PowerCut(victim='leader'" in said or "PowerCut(at_s=" in said
+    assert (tmp_path / "shrunk" / "test_minimal.py").read_text().startswith('"""claim_in_full is broken by')
+    assert certify.measures["shrunk_faults"] == "7 to 1"
+    assert certify.measures["minimal_failed"] == "5 of 5"
+    assert not certify.verdicts, "what was said of the claim is not touched"
+    assert len(told) == session.started
+    assert "BROKEN: writes lost" in told[0]
+    assert not list(tmp_path.glob("shrunk/runs")), "work folders go"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--shrink", "60", "--cluster", "none"), "--shrink runs trials again"),
+        (("--shrink", "soon"), "'soon' is no --shrink. Valid: a whole number from 1 to 86400."),
+        (("--schedules", "0"), "'0' is no --schedules. Valid: a whole number from 1 to 1000."),
+    ],
+)
+def test_senseless_options_are_refused(words: tuple[str, ...], message: str) -> None:
+    parser = pytest_arguments()
+    given = vars(parser.parse_args(list(words)))
+    config: Any = SimpleNamespace(
+        getoption=given.get,
+        rootpath=Path.cwd(),
+        invocation_params=SimpleNamespace(dir=Path.cwd()),
+    )
+    with pytest.raises(UsageError, match=re.escape(message)):
+        read_options(config)
