@@ -212,7 +212,58 @@ class Certification:
         run = run_folder.open_run(self.options.rejudge).read()
         return next((n.reason for n in run.not_tested if n.nodeid == nodeid), "")
 
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """A claim with an argument `schedule` is made for each random schedule of this depth."""
+        if "schedule" in metafunc.fixturenames:
+            metafunc.parametrize("schedule", range(1, self.options.random_schedules + 1))
+
     # -- verdicts
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Any:
+        """The trial of a broken claim is made smaller, if asked for. Nothing here changes the verdict."""
+        try:
+            return (yield)
+        except ClaimBroken as error:
+            certify = item.stash.get(CERTIFY, None)
+            if certify is None or self.options.rejudge:
+                raise
+            said = self._shrunk(item, certify)
+            if not said:
+                raise
+            raise ClaimBroken(f"{error}\n{said}") from error
+
+    def _shrunk(self, item: pytest.Item, certify: Certify) -> str:
+        from natsproof.shrinking import shrink_claim, shrinkable
+
+        trial = shrinkable(certify)
+        if trial is None or not self.options.per_trial:
+            return ""
+        nodeid = nodeid_of(item)
+        repeat = self.options.repeat(nodeid)
+        if not self.options.shrink_s:
+            return f"  shrink: {repeat} --shrink 300" if len(trial.faults) > 1 else ""
+        terminal = item.config.pluginmanager.get_plugin("terminalreporter")
+        function: Any = item
+        names = inspect.signature(function.obj).parameters
+        try:
+            return shrink_claim(
+                function.obj,
+                {name: function.funcargs[name] for name in names},
+                certify,
+                self.session(),
+                trial=trial,
+                within_s=self.options.shrink_s,
+                folder=self.folder.path / "attachments" / f"shrunk-{run_folder.slug(item.name, 150)}",
+                repeat=repeat,
+                tell=getattr(terminal, "write_line", lambda line: None),
+            )
+        except KeyboardInterrupt:
+            self.interrupted_by = self.interrupted_by or "SIGINT"
+            item.session.shouldstop = "interrupted while a trial was made smaller"
+            return "  shrink: interrupted"
+        except Exception as problem:
+            return f"  shrink: failed: {type(problem).__name__}: {problem}"
 
     def fixture(self, item: pytest.Item) -> Certify:
         """What the fixture `certify` gives to one test."""

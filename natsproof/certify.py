@@ -56,6 +56,9 @@ class Certify:
         self.trials: list[str] = []
         self.measures: dict[str, int | float | str] = {}
         self.grade = ""  # of durability: the death that the claim's writes are promised to outlive
+        self.asked: list[Any] = []  # the trials it asked for
+        #: Run instead of any trial that the claim asks for: how a claim is judged on a smaller one.
+        self.instead: Any = None
         self.sentence = ""  # where the claim's words are not the test's docstring
 
     # -- acting
@@ -65,6 +68,8 @@ class Certify:
 
         Raises ClusterError, FaultDidNotLand, EvidenceMissing (with --rejudge: no such history).
         """
+        trial = self.instead or trial
+        self.asked += [] if trial in self.asked else [trial]
         ran = self._session().run(trial)
         if ran.name not in self.trials:
             self.trials.append(ran.name)
@@ -163,6 +168,11 @@ class Certify:
     def scaled(self, *, quick: T, standard: T, deep: T) -> T:
         """The value for this run's --depth."""
         return {"quick": quick, "standard": standard, "deep": deep}[self.depth]
+
+    @property
+    def seed(self) -> int:
+        """The run's --seed."""
+        return self._session().seed
 
     def bucket(self, name: str) -> Bucket:
         return self.contract.promises.bucket(name)

@@ -16,6 +16,8 @@ from natsproof.report.run_folder import open_run
 if TYPE_CHECKING:
     import pytest
 
+#: Random schedules of faults by depth; each takes about 25 s and a start.
+SCHEDULES = {"quick": 1, "standard": 4, "deep": 30}
 CLUSTERS = "none, embedded, kind, context:NAME"
 _CONTEXT = re.compile(r"context:[\w@:/.+-]+$")
 
@@ -37,6 +39,13 @@ class Options:
     images: Path | None = None
     sign_key: Path | None = None
     keep: bool = False
+    schedules: int = 0
+    shrink_s: float = 0.0
+
+    @property
+    def random_schedules(self) -> int:
+        """How many random schedules are tried: as asked, else by depth."""
+        return self.schedules or SCHEDULES[self.depth]
 
     @property
     def per_trial(self) -> bool:
@@ -50,6 +59,8 @@ class Options:
             words += ["--depth", self.depth]
         if self.manifests != ("manifests",):
             words += [f"--manifests={path}" for path in self.manifests]  # pytest takes a bare path for a test
+        if self.schedules:
+            words += ["--schedules", str(self.schedules)]
         if self.server_binary:
             words += ["--server-binary", str(self.server_binary)]
         return " ".join(shlex.quote(word) for word in words)
@@ -71,6 +82,10 @@ def add_options(parser: pytest.Parser) -> None:
     add("--storage-class", metavar="NAME", help="kind: use this storage class instead of the promised one")
     add("--images", metavar="FILE", help="kind: archive with every image, for air-gapped hosts")
     add("--sign-key", metavar="FILE", help="Ed25519 private key (PEM) that signs the attestation")
+    many = ", ".join(f"{number} for {depth}" for depth, number in SCHEDULES.items())
+    add("--schedules", metavar="N", help=f"how many random schedules of faults (default: {many})")
+    shrink = "embedded: spend up to so long on making the trial of a broken claim smaller (default: not)"
+    add("--shrink", metavar="SECONDS", help=shrink)
     add("--keep", action="store_true", help="keep work folders, and logs of claims that hold")
 
 
@@ -114,7 +129,27 @@ def read_options(config: pytest.Config, seed: int | None = None) -> Options:
         images=_existing(config, "images"),
         sign_key=_existing(config, "sign_key"),
         keep=bool(get("keep")),
+        schedules=_whole(get("schedules"), "--schedules", 1000),
+        shrink_s=_shrink_s(get("shrink"), cluster, rejudge),
     )
+
+
+def _whole(text: str | None, option: str, most: int) -> int:
+    if text is None:
+        return 0
+    if not text.isdecimal() or not 1 <= int(text) <= most:
+        raise UsageError(f"{text!r} is no {option}. Valid: a whole number from 1 to {most}.")
+    return int(text)
+
+
+def _shrink_s(text: str | None, cluster: str, rejudge: Path | None) -> float:
+    seconds = float(_whole(text, "--shrink", 86_400))
+    if seconds and (cluster != "embedded" or rejudge):
+        raise UsageError(
+            "--shrink runs trials again, each on a platform of its own: only --cluster embedded, and "
+            "not with --rejudge"
+        )
+    return seconds
 
 
 def _seed(text: str | None, rejudge: Path | None) -> int:

@@ -60,6 +60,10 @@ class Listing(Certify):
         self.evidence: list[str] = []
         self.judges: list[str] = []
 
+    @property
+    def seed(self) -> int:
+        return 1
+
     def run(self, trial: Any) -> Any:
         return self._seen(f"trial *{trial.name}*")
 
@@ -122,7 +126,11 @@ def listed(claim: Claim, contract: Contract) -> Listing:
     listing = Listing(contract)
     for parameters in claim.parameters:
         known: Mapping[str, Any] = {"certify": listing, "contract": contract, **parameters}
-        claim.call(**{name: known.get(name, Anything()) for name in inspect.signature(claim.call).parameters})
+        module = importlib.import_module(claim.module)
+        wanted = inspect.signature(claim.call).parameters
+        drawn = {name: getattr(module, name) for name in wanted if name.startswith("drawn")}
+        made = {name: it.__wrapped__(listing, contract, 1) for name, it in drawn.items()}
+        claim.call(**{name: {**known, **made}.get(name, Anything()) for name in wanted})
     return listing
 
 

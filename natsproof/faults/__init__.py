@@ -17,13 +17,13 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from natsproof.errors import UsageError
 
 #: What a victim may be besides a server's name.
-VICTIMS = ("leader", "follower", "meta-leader", "random", "two", "all")
+VICTIMS = ("leader", "follower", "first-follower", "last-follower", "meta-leader", "random", "two", "all")
 
 
 @runtime_checkable
 class Fault(Protocol):
-    """`victim`: leader, follower, meta-leader, random, two, all, or a server's name. `of`: the bucket
-    whose stream's leader is meant (None: the first bucket of the trial)."""
+    """`victim`: leader, follower (any, or the first-follower or last-follower by name), meta-leader, random,
+    two, all, or a server's name. `of`: the bucket whose stream's leader is meant (None: the first)."""
 
     needs: ClassVar[tuple[str, ...]]  # names in natsproof.cluster.CAPABILITIES
     victim: str

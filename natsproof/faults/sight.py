@@ -142,12 +142,14 @@ def resolve(
         found = wait_until("a meta leader", lambda: look(cluster).meta_leader(), within_s=within_s)
         assert found is not None
         return (found,), "meta-leader"
-    if victim in ("leader", "follower"):
+    if victim in ("leader", "follower", "first-follower", "last-follower"):
         leader = wait_until(f"a leader of {stream}", lambda: look(cluster).leader(stream), within_s=within_s)
         assert leader is not None
         if victim == "leader":
             return (leader,), "leader"
-        return (rng.choice([name for name in names if name != leader]),), "follower"
+        followers = [name for name in sorted(names) if name != leader]
+        chosen_one = {"first-follower": followers[0], "last-follower": followers[-1]}.get(victim)
+        return (chosen_one or rng.choice(followers),), "follower"
     raise UsageError(f"no server is called {victim!r}. Servers: {', '.join(names)}")
 
 

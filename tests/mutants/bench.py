@@ -43,7 +43,7 @@ class Evidence:
 
     def __init__(self, session: Session, facts: Any) -> None:
         self._session, self._facts = session, facts
-        self.folder = session.folder
+        self.folder, self.seed = session.folder, session.seed
 
     def run(self, trial: Any) -> Ran:
         return self._session.run(short(trial))

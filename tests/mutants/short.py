@@ -66,6 +66,17 @@ SHORT: dict[str, dict[str, Any]] = {
     },
     "kill storm": {"faults": ONE_DEAD, "duration_s": 8.0},
     "crash loop of a follower": {"faults": (CrashLoop("follower", at_s=1.5, times=2),), "duration_s": 9.0},
+    "random schedule 1": {"faults": ONE_DEAD, "duration_s": 9.0},
+    "random schedule with power cuts 1": {
+        "faults": (Kill("follower", at_s=1.5, down_s=0.5), PowerCut("all", at_s=5.0, down_s=0.5)),
+        "duration_s": 14.0,
+        "settle_s": 5.0,
+    },
+    "starved minority, the carrier loses power": {"settle_s": 5.0},
+    "starved minority, sides swapped": {
+        "faults": (Pause("follower", at_s=1.5, down_s=2.5),),
+        "duration_s": 8.0,
+    },
     "flipped bits on a follower": {
         "faults": (FlipBits("follower", at_s=3.0, down_s=1.0, flips=2),),
         "duration_s": 8.0,

@@ -214,4 +214,18 @@ POWER = Mutant(
     edits=(Edit("configmap.yaml", "      sync_interval: always\n", ""),),
 )
 
-MUTANTS = (*BUCKETS, *STARTS, *PROMISED, POWER)
+#: One power cut is enough where the others know nothing of the writes: issue 7567 of nats-server.
+CARRIER = Mutant(
+    "the server's default of syncing every two minutes, and the carrier loses power",
+    "contract",
+    ("test_a_put_survives_power_loss_of_the_one_that_carries_it",),
+    edits=(Edit("configmap.yaml", "      sync_interval: always\n", ""),),
+)
+SCHEDULED = Mutant(
+    "the server's default of syncing every two minutes, random power cuts",
+    "contract",
+    ("test_an_acknowledged_put_survives_a_random_schedule_of_power_cuts",),
+    edits=(Edit("configmap.yaml", "      sync_interval: always\n", ""),),
+)
+
+MUTANTS = (*BUCKETS, *STARTS, *PROMISED, POWER, CARRIER, SCHEDULED)

@@ -109,6 +109,18 @@ WRITES = (
         "test_an_acknowledged_put_survives_rot_on_one_volume",
         setting=ROT_PROMISED,
     ),
+    _lie(
+        "drops one write in 25 of a random schedule",
+        drops,
+        "test_an_acknowledged_put_survives_a_random_schedule",
+        "test_every_replica_holds_what_was_acknowledged_in_a_random_schedule",
+    ),
+    _lie(
+        "drops one write in 25 of an adversary's order",
+        drops,
+        "test_a_put_survives_the_absence_of_all_but_one_that_know_of_it",
+        "test_a_starved_replica_catches_up",
+    ),
     _lie("drops one write in 25 of a load", drops, "test_no_acknowledged_write_is_lost_under_load_and_kills"),
     _lie(
         "drops one write in 25 on Kubernetes' stand-in",
@@ -177,6 +189,7 @@ AGES = (
     _lie("values never expire", partial(lies.ChangesTheTtl, 0.0), *VALUES),
 )
 
+PLAYED = "test_no_order_of_events_makes_a_lock_answer_wrongly"
 HOLDER = "test_a_lock_has_one_holder_at_a_time[locks]"
 LOCKS = (
     _lie(
@@ -186,6 +199,15 @@ LOCKS = (
         "test_a_lock_does_not_expire_early[locks]",
         fast=True,
     ),
+    _lie(
+        "a held lock is given to another, played",
+        partial(lies.IgnoresExpected, others=False),
+        PLAYED,
+    ),
+    _lie("stale holders are served, played", partial(lies.IgnoresExpected, zero=False), PLAYED),
+    _lie("locks expire early, played", partial(lies.ChangesTheTtl, 0.4), PLAYED),
+    _lie("locks never expire, played", partial(lies.ChangesTheTtl, 0.0), PLAYED),
+    _lie("revisions fall, played", lies.CountsDown, PLAYED),
     _lie(
         "a held lock is given to another under a fault",
         partial(lies.IgnoresExpected, others=False),

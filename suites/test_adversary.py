@@ -1,0 +1,110 @@
+"""An adversary's order of events: those who know of a write are away when the others decide.
+
+Promise    manifests/promises.yaml: survives
+Fault      a minority starves (asleep or cut off) while the others write; the follower that carries the
+           writes dies and comes back; the leader sleeps, so that the starved one and the one that died are a
+           majority; then the sides are swapped
+Not here   orders that nobody thought of: test_schedules.py
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from natsproof.checkers.durability import no_acknowledged_put_is_lost_by_two_leaders
+from natsproof.checkers.guards import (
+    acknowledged_puts,
+    at_least,
+    every_fault_landed,
+    every_server_was_read,
+    settled,
+)
+from natsproof.checkers.replicas import every_replica_holds_what_was_acknowledged
+from natsproof.faults.network import Partition
+from natsproof.faults.process import Kill, Pause
+from natsproof.faults.storage import PowerCut
+from natsproof.trial import Trial
+from suites.trials import CLIENTS, STATE, on
+
+#: Sleep, and its mirror image: who starved carries the writes the second time.
+STARVED = Trial(
+    "starved minority, sides swapped",
+    CLIENTS,
+    (
+        Pause("first-follower", at_s=1.5, down_s=4.0),
+        Kill("last-follower", at_s=5.0, down_s=0.5),
+        Pause("leader", at_s=5.2, down_s=10.0),
+        Pause("last-follower", at_s=19.0, down_s=4.0),
+        Kill("first-follower", at_s=22.5, down_s=0.5),
+        Pause("leader", at_s=22.7, down_s=10.0),
+    ),
+    36.0,
+    60.0,
+    evidence=25,
+)
+CUT_OFF = Trial(
+    "cut-off minority, the carrier dies",
+    CLIENTS,
+    (
+        Partition("first-follower", at_s=1.5, down_s=6.0),
+        Kill("last-follower", at_s=7.0, down_s=0.5),
+        Pause("leader", at_s=7.2, down_s=10.0),
+    ),
+    24.0,
+    60.0,
+    evidence=25,
+)
+POWERLESS_CARRIER = Trial(
+    "starved minority, the carrier loses power",
+    CLIENTS,
+    (
+        Pause("first-follower", at_s=1.5, down_s=4.0),
+        PowerCut("last-follower", at_s=5.0, down_s=0.5),
+        Pause("leader", at_s=5.2, down_s=14.0),
+    ),
+    26.0,
+    60.0,
+    evidence=25,
+)
+ADVERSE = (STARVED, CUT_OFF)
+
+
+@pytest.mark.needs("Killable", "Pausable", "Partitionable")
+@on(*ADVERSE)
+def test_a_put_survives_the_absence_of_all_but_one_that_know_of_it(certify, contract, trial):
+    """A put acknowledged while a minority starved is read back, though the minority had a part in the next
+    majority."""
+    certify.with_servers(3)
+    certify.that(
+        certify.run(trial),
+        no_acknowledged_put_is_lost_by_two_leaders,
+        given=[every_fault_landed, at_least(100, acknowledged_puts)],
+        promise=[certify.survives("process-kill-one"), certify.survives("partition")],
+    )
+
+
+@pytest.mark.needs("Killable", "Pausable", "Partitionable")
+@on(*ADVERSE)
+def test_a_starved_replica_catches_up(certify, contract, trial):
+    """After that the store of each server by itself holds every acknowledged put."""
+    certify.with_servers(3)
+    certify.that(
+        certify.run(trial),
+        every_replica_holds_what_was_acknowledged,
+        given=[settled, every_server_was_read, every_fault_landed],
+        promise=contract.promises.bucket(STATE).at("replicas"),
+    )
+
+
+@pytest.mark.needs("Pausable", "PowerCuttable")
+@on(POWERLESS_CARRIER)
+def test_a_put_survives_power_loss_of_the_one_that_carries_it(certify, contract, trial):
+    """A put acknowledged while a minority starved is read back, though the one that carried it into the next
+    majority lost power."""
+    certify.with_servers(3)
+    certify.that(
+        certify.run(trial),
+        no_acknowledged_put_is_lost_by_two_leaders,
+        given=[every_fault_landed, at_least(50, acknowledged_puts)],
+        promise=certify.survives("power-loss-one"),
+    )
