@@ -27,7 +27,8 @@ from natsproof.errors import ClusterError, UsageError
 from natsproof.load.absorb import absorb
 from natsproof.load.actions import Actions
 from natsproof.load.clients import ClientPool
-from natsproof.load.engine import Engine, Samples
+from natsproof.load.engine import SAMPLE, Engine, Samples
+from natsproof.load.footprint import Footprint
 from natsproof.load.mix import PLATFORM, Action, Chooser, only
 from natsproof.load.schedule import Pacer, Stage, rate_at
 from natsproof.load.steering import package_environment
@@ -177,7 +178,9 @@ class LocustLoad(_Load):
     async def drive(self, scene: Scene) -> None:
         running = _RUNNING.pop(scene)
         try:
+            footprint = Footprint(scene.recorder, running.process.pid)
             while not scene.over() and running.process.returncode is None:
+                footprint.look()
                 await scene.rest(0.1)
         finally:
             words = await running.end(scene, keep_files=True)
@@ -244,7 +247,7 @@ def _gather(scene: Scene, folder: Path, words: Sequence[str]) -> tuple[Samples, 
     if not records:
         raise ClusterError(f"Locust recorded nothing: {words[-1] if words else 'it said nothing'}")
     operations = sum(absorb(scene.recorder, record) for record in records)
-    samples = joined([np.load(p, allow_pickle=False) for p in sorted(folder.glob("samples-*.npy"))])
+    samples = joined([np.fromfile(p, dtype=SAMPLE) for p in sorted(folder.glob("samples-*"))])
     refused = sum(int(p.read_text()) for p in folder.glob("refused-*"))
     return samples, refused, operations
 
