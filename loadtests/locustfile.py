@@ -71,7 +71,8 @@ if SETTINGS.shaped:
         """Users follow the offered rate of NATSPROOF_SHAPE or NATSPROOF_STAGES."""
 
         def tick(self) -> tuple[int, float] | None:
-            rate_hz = rate_at(SETTINGS.stages(), self.get_run_time())
+            connecting = _begun and not _loading  # a slow start must not eat the first stage
+            rate_hz = rate_at(SETTINGS.stages(), 0.0 if connecting else self.get_run_time())
             if rate_hz is None:
                 return None
             users = max(1, round(rate_hz / SETTINGS.rate_per_user_hz))

@@ -397,3 +397,45 @@ def test_a_calm_trial_ends_when_its_workloads_have(cluster: LoopbackCluster, tmp
     workload = Expiry(("message_state",), ttl_s=0.5, canaries=1, plant_s=0.1)
     history = carry_out(cluster, tmp_path, workload=workload, duration_s=60.0)
     assert history.marks["healed"] - history.marks["drive"] < 50e9
+
+
+def test_a_fault_waits_for_evidence_and_drive_goes_on_until_there_is_more(
+    cluster: LoopbackCluster, tmp_path: Path
+) -> None:
+    slow = Ledger(("message_state",), writers=1, rate_hz=8.0)
+    trial = Trial("slow", (slow,), (Kill("follower", at_s=0.1, down_s=0.5),), 0.7, warm_up_s=0.1, evidence=8)
+    history = run(trial, cluster, seed=1, path=tmp_path / "h.jsonl")
+    ops = history.operations
+    puts = (ops.kind == Kind.PUT) & (ops.outcome == Outcome.OK)
+    injection = history.injections[0]
+    assert np.count_nonzero(puts & (ops.return_ns < injection.began_ns)) >= 8
+    assert np.count_nonzero(puts & (ops.return_ns > injection.healed_ns)) >= 8
+
+
+@pytest.mark.cluster
+def test_faults_in_turn_wait_for_a_whole_platform_and_end_drive(
+    cluster: LoopbackCluster, tmp_path: Path
+) -> None:
+    faults = (Kill("follower", at_s=0.2, down_s=0.5),) * 2
+    history = carry_out(cluster, tmp_path, *faults, duration_s=60.0, whole_within_s=20.0)
+    first, second = history.injections
+    assert first.landed and second.landed and first.healed_ns
+    whole = list(history.observed("whole"))
+    assert [it.data["lacking"] for it in whole] == ["", ""]
+    assert first.healed_ns < whole[0].at_ns < second.began_ns - 0.2e9
+    drive_s = (history.marks["healed"] - history.marks["drive"]) / 1e9
+    assert drive_s < 40, "drive ends with the last of them"
+
+
+@pytest.mark.cluster
+def test_a_platform_that_is_not_whole_again_is_not_hurt_further(
+    cluster: LoopbackCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Kill, "heal", lambda *_: None)
+    faults = (Kill("nats-1", at_s=0.1, down_s=0.2), Kill("nats-2", at_s=0.1, down_s=0.2))
+    history = carry_out(cluster, tmp_path, *faults, duration_s=30.0, whole_within_s=1.0, settle_s=1.0)
+    first, second = history.injections
+    assert first.landed and not second.landed
+    assert "not whole" in second.error
+    (seen,) = history.observed("whole")
+    assert "nats-1 does not answer" in seen.data["lacking"]
