@@ -177,6 +177,7 @@ class LocustLoad(_Load):
 
     async def drive(self, scene: Scene) -> None:
         running = _RUNNING.pop(scene)
+        scene.kept["locust"] = (running.folder, ())
         try:
             footprint = Footprint(scene.recorder, running.process.pid)
             while not scene.over() and running.process.returncode is None:
@@ -184,14 +185,7 @@ class LocustLoad(_Load):
                 await scene.rest(0.1)
         finally:
             words = await running.end(scene, keep_files=True)
-        try:
-            samples, refused, operations = await asyncio.to_thread(_gather, scene, running.folder, words)
-        finally:
-            await asyncio.to_thread(shutil.rmtree, running.folder, ignore_errors=True)
-        began_ns = int(samples["intended_ns"].min()) if len(samples) else now_ns()
-        scene.observe(
-            "load", self.observation(samples, began_ns=began_ns, refused=refused, operations=operations)
-        )
+            scene.kept["locust"] = (running.folder, words)
 
     async def _start(self, scene: Scene, folder: Path) -> asyncio.subprocess.Process:
         shape = [] if self.stages else ["-u", str(self.users), "-r", "100"]
@@ -207,7 +201,17 @@ class LocustLoad(_Load):
         )
 
     async def finish(self, scene: Scene) -> None:
-        """The runner's final reads are all that is needed."""
+        """Make what was recorded part of the trial. Not in drive, whose end is cut off after some seconds:
+        a long load takes longer."""
+        folder, words = scene.kept.pop("locust")
+        try:
+            samples, refused, operations = await asyncio.to_thread(_gather, scene, folder, words)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        began_ns = int(samples["intended_ns"].min()) if len(samples) else now_ns()
+        scene.observe(
+            "load", self.observation(samples, began_ns=began_ns, refused=refused, operations=operations)
+        )
 
 
 class _Running:
