@@ -99,6 +99,8 @@ def noisy(promises: Promises, duration_s: float) -> Trial:
     return Trial("load, one bucket noisy", (load,), duration_s=duration_s, warm_up_s=WARM_UP_S)
 
 
+#: The search's budget at depth quick; with cluster, kills and final reads a run stays below three minutes.
+QUICK_CAPACITY_S = 135.0
 WRITING_PART = share(PLATFORM, writing=True)
 
 
