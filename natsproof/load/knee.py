@@ -114,8 +114,8 @@ class _Search:
 def fitted(rates_hz: Sequence[float], kept_up: Sequence[bool]) -> tuple[float, float, float]:
     """(2.5 %, 50 %, 97.5 %) of the rate at which half the steps are kept up with.
 
-    Logistic in the logarithm of the rate, with some lapses; the posterior of its middle under a flat prior, from half the
-    lowest rate to twice the highest, averaged over WIDTHS. O(steps x grid).
+    Logistic in the logarithm of the rate, with some lapses; the posterior of its middle under a flat prior,
+    from half the lowest rate to twice the highest, averaged over WIDTHS. O(steps x grid).
     """
     at, good = np.log(np.asarray(rates_hz)), np.asarray(kept_up, dtype=bool)
     middle = np.linspace(at.min() - np.log(2), at.max() + np.log(2), 2000)

@@ -75,6 +75,12 @@ class Bridge:
             total[action.bucket] += action.weight
         return [self._users[a.bucket] * a.weight / total[a.bucket] for a in self.mix]
 
+    @property
+    def _name(self) -> str:
+        """Of this process's files: in containers all have the same pid, so the worker's index is in it."""
+        worker = max(0, getattr(self._environment.runner, "worker_index", 0))
+        return f"{worker}-{os.getpid()}"
+
     def _steer(self) -> None:
         rate_hz = self._settings.rate_per_user_hz * sum(self._users.values())
         weights = self.weights() if rate_hz else None
@@ -97,7 +103,7 @@ class Bridge:
         if self._settings.samples_folder:
             folder = Path(self._settings.samples_folder)
             folder.mkdir(parents=True, exist_ok=True)
-            self._kept = (folder / f"samples-{os.getpid()}").open("ab")
+            self._kept = (folder / f"samples-{self._name}").open("ab")
             (folder / "ready").touch()
 
     def _until_orphaned(self) -> None:
@@ -168,7 +174,7 @@ class Bridge:
         if self._kept:
             self._kept.close()
             self._kept = None
-            Path(self._settings.samples_folder, f"refused-{os.getpid()}").write_text(str(self._refused))
+            Path(self._settings.samples_folder, f"refused-{self._name}").write_text(str(self._refused))
         if self.why_not_valid:
             self._environment.process_exit_code = NOT_VALID
 
