@@ -1,6 +1,6 @@
 """A base image for loadtests/Dockerfile made of this Python, where no registry is to be had.
 
-    python loadtests/base_image.py | docker import - natsproof-load-base:dev
+    python loadtests/base_image.py | docker import -c "ENV PATH=/usr/local/bin:/bin" - natsproof-load-base:dev
     docker build --build-arg BASE=natsproof-load-base:dev -f loadtests/Dockerfile -t natsproof-load:dev .
 
 A tar on standard output: the interpreter, its standard library, what natsproof needs to run, the shared

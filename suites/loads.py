@@ -74,7 +74,9 @@ SOAK_WHOLE_WITHIN_S = 60.0
 
 def soak(promises: Promises, count: int) -> Trial:
     """`count` kills of leaders, each as soon as the platform is whole after the last (about 8 s apart)."""
-    load = LocustLoad(rate_hz=offered_hz(promises.rate_floor_one_down_hz), objective_s=promises.p99_s or 0.5)
+    load = LocustLoad(
+        rate_hz=offered_hz(promises, "rate_floor_one_down_hz"), objective_s=promises.p99_s or 0.5
+    )
     buckets = [bucket.name for bucket in promises.buckets]
     faults = tuple(
         Kill("leader", of=buckets[n % len(buckets)], at_s=0.2, down_s=SOAK_DOWN_S) for n in range(count)

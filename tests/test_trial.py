@@ -410,32 +410,3 @@ def test_a_fault_waits_for_evidence_and_drive_goes_on_until_there_is_more(
     injection = history.injections[0]
     assert np.count_nonzero(puts & (ops.return_ns < injection.began_ns)) >= 8
     assert np.count_nonzero(puts & (ops.return_ns > injection.healed_ns)) >= 8
-
-
-@pytest.mark.cluster
-def test_faults_in_turn_wait_for_a_whole_platform_and_end_drive(
-    cluster: LoopbackCluster, tmp_path: Path
-) -> None:
-    faults = (Kill("follower", at_s=0.2, down_s=0.5),) * 2
-    history = carry_out(cluster, tmp_path, *faults, duration_s=60.0, whole_within_s=20.0)
-    first, second = history.injections
-    assert first.landed and second.landed and first.healed_ns
-    whole = list(history.observed("whole"))
-    assert [it.data["lacking"] for it in whole] == ["", ""]
-    assert first.healed_ns < whole[0].at_ns < second.began_ns - 0.2e9
-    drive_s = (history.marks["healed"] - history.marks["drive"]) / 1e9
-    assert drive_s < 40, "drive ends with the last of them"
-
-
-@pytest.mark.cluster
-def test_a_platform_that_is_not_whole_again_is_not_hurt_further(
-    cluster: LoopbackCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Kill, "heal", lambda *_: None)
-    faults = (Kill("nats-1", at_s=0.1, down_s=0.2), Kill("nats-2", at_s=0.1, down_s=0.2))
-    history = carry_out(cluster, tmp_path, *faults, duration_s=30.0, whole_within_s=1.0, settle_s=1.0)
-    first, second = history.injections
-    assert first.landed and not second.landed
-    assert "not whole" in second.error
-    (seen,) = history.observed("whole")
-    assert "nats-1 does not answer" in seen.data["lacking"]
