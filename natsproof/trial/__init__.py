@@ -236,7 +236,8 @@ class _Run:
             else:
                 await _first_failure(driving, stage.ends, go_on=bool(trial.faults))
                 while not stage.ends.passed and (trial.faults or not all(task.done() for task in driving)):
-                    await _first_failure(driving, stage.ends, go_on=bool(trial.faults))  # evidence was waited for
+                    # evidence was waited for
+                    await _first_failure(driving, stage.ends, go_on=bool(trial.faults))
             await self._enough_at_the_end(faults)
             stage.ending.set()
             done, late = await asyncio.wait(driving, timeout=LATE_S)

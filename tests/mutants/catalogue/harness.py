@@ -120,11 +120,11 @@ _CLOSE = Recorder.close
 
 @contextmanager
 def _leaking_observer() -> Any:
-    """Observer._write that keeps 3 MiB a look, until the claim is judged."""
+    """Observer._write that keeps 8 MiB a look, until the claim is judged."""
     kept: list[bytes] = []
 
     def write(observer: Observer, view: Any) -> None:
-        kept.append(b"x" * (3 << 20))
+        kept.append(b"x" * (8 << 20))
         _OBSERVER_WRITE(observer, view)
 
     with mock.patch.object(Observer, "_write", write):
