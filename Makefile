@@ -11,7 +11,7 @@ DEPTH  ?= quick
 WORKERS ?= 4
 CLAIMS  ?= suites/
 
-.PHONY: help setup develop first certify test check bench mutants kind load capacity reference track-record lock clean
+.PHONY: help setup develop first certify test check bench mutants kind load soak capacity reference track-record lock clean
 
 help:            ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -66,6 +66,9 @@ kind: setup      ## Certify on a kind cluster made for this run
 
 load: setup      ## The promised rate and latency, through repeated kills, under Locust
 	$(BIN)/python -m pytest suites/test_throughput.py --depth $(DEPTH) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+soak: setup      ## 200 leader kills under load, one after the other: about 40 minutes
+	$(BIN)/python -m pytest suites/test_throughput.py -k soak --depth deep $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 capacity: setup  ## How much the platform takes, under pod kills too
 	$(BIN)/python -m pytest suites/test_capacity.py --depth $(DEPTH) $(if $(SEED),--seed $(SEED)) $(ARGS)

@@ -22,6 +22,7 @@ BENCHES: dict[str, tuple[str, int]] = {
     "checkers": ("2 s or less for 1,000,000 operations; 300 B/op; exponent 1.1 or less", 400),
     "porcupine": ("at least 100 x at 10^5 operations, 64 clients", 400),
     "generator": ("0.9 x nats bench kv put; stall error 5 %; 30 us", 400),
+    "knee": ("two runs agree within 10 %; 180 s or less", 460),
     "power_loss": ("30 s or less from a cold start", 120),
     "report": ("1,000,000 operations: 20 s, 8 MB; rejudge 10 s", 400),
     "workers": ("-n 2 at least 1.6 times faster than -n 0", 1500),

@@ -45,19 +45,27 @@ STALL_RATE_HZ, STALL_S, STALL_RUN_S = 500.0, 1.0, 20.0
 
 
 async def _make_bucket(urls: tuple[str, ...], replicas: int) -> None:
+    """Tried until it works: a healthy server is no peer until the meta leader has heard of it."""
     connection = await nats.connect(servers=list(urls))
-    await connection.jetstream().add_stream(
-        StreamConfig(
-            name=f"KV_{BUCKET}",
-            subjects=[f"$KV.{BUCKET}.>"],
-            num_replicas=replicas,
-            max_msgs_per_subject=1,
-            storage=StorageType.FILE,
-            allow_rollup_hdrs=True,
-            allow_direct=True,
-            max_bytes=8 * 2**30,
-        )
+    config = StreamConfig(
+        name=f"KV_{BUCKET}",
+        subjects=[f"$KV.{BUCKET}.>"],
+        num_replicas=replicas,
+        max_msgs_per_subject=1,
+        storage=StorageType.FILE,
+        allow_rollup_hdrs=True,
+        allow_direct=True,
+        max_bytes=8 * 2**30,
     )
+    deadline = Deadline.within(30)
+    while True:
+        try:
+            await connection.jetstream().add_stream(config)
+            break
+        except nats.js.errors.APIError:
+            if deadline.passed:
+                raise
+            await asyncio.sleep(0.2)
     await connection.close()
 
 

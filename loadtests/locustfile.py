@@ -71,7 +71,9 @@ if SETTINGS.shaped:
         """Users follow the offered rate of NATSPROOF_SHAPE or NATSPROOF_STAGES."""
 
         def tick(self) -> tuple[int, float] | None:
-            rate_hz = rate_at(SETTINGS.stages(), self.get_run_time())
+            connecting = (_begun and not _loading) or _waits_for_workers(self.runner)
+            # a slow start must not eat the first stage
+            rate_hz = rate_at(SETTINGS.stages(), 0.0 if connecting else self.get_run_time())
             if rate_hz is None:
                 return None
             users = max(1, round(rate_hz / SETTINGS.rate_per_user_hz))
@@ -105,7 +107,10 @@ def start(environment: Any, **_: Any) -> None:
 @events.quitting.add_listener
 def nothing_was_loaded(environment: Any, **_: Any) -> None:
     """A run that ended before its generators were connected is no run."""
-    if environment in _begun and environment not in _loading:
+    never = environment in _begun and environment not in _loading
+    if isinstance(environment.runner, MasterRunner):
+        never = not environment.stats.total.num_requests and not environment.web_ui
+    if never:
         print("natsproof load: ended before the platform was reached", file=sys.stderr)
         environment.process_exit_code = 3
 
@@ -129,6 +134,7 @@ def to_master(client_id: str, data: dict[str, Any]) -> None:
     if worker is not None:
         data["natsproof"] = bridge(worker).to_master()
         data["natsproof_not_valid"] = bridge(worker).why_not_valid
+        data["natsproof_loading"] = worker in _loading
 
 
 @events.init.add_listener
@@ -141,6 +147,10 @@ def init(environment: Any, **_: Any) -> None:
             master = bridge(environment)
             master.from_worker(data.get("natsproof", {}))
             master.why_not_valid = master.why_not_valid or data.get("natsproof_not_valid", "")
+            if data.get("natsproof_loading") and _waits_for_workers(environment.runner):
+                _connected.add(client_id)
+                if not _waits_for_workers(environment.runner) and environment.shape_class:
+                    environment.shape_class.reset_time()
 
         environment.events.worker_report.add_listener(from_worker)
     if environment.web_ui:
@@ -151,6 +161,12 @@ def init(environment: Any, **_: Any) -> None:
             return {"not_valid": found.why_not_valid, "latency": found.table()}
 
 
+def _waits_for_workers(runner: Any) -> bool:
+    """Whether this is a master some of whose workers have not told that their generators are connected."""
+    return isinstance(runner, MasterRunner) and len(_connected) < runner.worker_count
+
+
+_connected: set[str] = set()
 _worker: list[Any] = []
 _begun: list[Any] = []
 _loading: list[Any] = []

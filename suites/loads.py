@@ -66,6 +66,31 @@ def kills(promises: Promises, count: int) -> Trial:
     )
 
 
+#: In a soak the leader of each bucket in turn; it stays away for less than an election takes.
+SOAK_DOWN_S = 3.0
+#: From the healing of one kill until the platform is whole; more is no service at all.
+SOAK_WHOLE_WITHIN_S = 60.0
+
+
+def soak(promises: Promises, count: int) -> Trial:
+    """`count` kills of leaders, each as soon as the platform is whole after the last (about 8 s apart)."""
+    load = LocustLoad(
+        rate_hz=offered_hz(promises, "rate_floor_one_down_hz"), objective_s=promises.p99_s or 0.5
+    )
+    buckets = [bucket.name for bucket in promises.buckets]
+    faults = tuple(
+        Kill("leader", of=buckets[n % len(buckets)], at_s=0.2, down_s=SOAK_DOWN_S) for n in range(count)
+    )
+    return Trial(
+        f"load, soak of {count} leader kills",
+        (load,),
+        faults,
+        duration_s=SOAK_WHOLE_WITHIN_S * count,
+        warm_up_s=WARM_UP_S,
+        whole_within_s=SOAK_WHOLE_WITHIN_S,
+    )
+
+
 def noisy(promises: Promises, duration_s: float) -> Trial:
     load = LocustLoad(
         rate_hz=2 * offered_hz(promises),
@@ -76,6 +101,8 @@ def noisy(promises: Promises, duration_s: float) -> Trial:
     return Trial("load, one bucket noisy", (load,), duration_s=duration_s, warm_up_s=WARM_UP_S)
 
 
+#: The search's budget at depth quick; with cluster, kills and final reads a run stays below three minutes.
+QUICK_CAPACITY_S = 135.0
 WRITING_PART = share(PLATFORM, writing=True)
 
 

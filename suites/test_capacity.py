@@ -22,7 +22,7 @@ pytestmark = pytest.mark.load
 @pytest.fixture
 def measured(certify, contract, pytestconfig):
     """The capacity run of this session; its files beside the report, compared with --baseline if given."""
-    budget_s = certify.scaled(quick=110, standard=240, deep=1200)
+    budget_s = certify.scaled(quick=loads.QUICK_CAPACITY_S, standard=240, deep=1200)
     history = certify.run(loads.capacity(contract.promises, budget_s))
     earlier = capacity_page.of_run(pytestconfig.getoption("--baseline"))
     capacity_page.write(history, certify.folder("capacity"), baseline=earlier)

@@ -19,6 +19,7 @@ from natsproof.checkers.loaded import (
     SustainsRate,
     the_load_was_offered,
 )
+from natsproof.checkers.soak import StaysFlat
 from suites import loads
 
 # Wants the machine for itself: `make certify` leaves it out, `make load` runs it alone.
@@ -79,6 +80,38 @@ def test_service_returns_within_the_budget_after_each_kill(certify, contract):
         given=GIVEN_FAULTS,
         promise=promises.at("recovery_s"),
     )
+
+
+@pytest.mark.depth("deep")
+def test_no_acknowledged_write_is_lost_in_a_soak_of_leader_kills(certify, contract):
+    """Of 200 leaders killed under load, each as soon as the last was back, no acknowledged write is lost."""
+    history = certify.run(loads.soak(contract.promises, certify.scaled(quick=3, standard=20, deep=200)))
+    certify.that(
+        history,
+        no_acknowledged_put_is_lost,
+        given=[at_least(1000, acknowledged), every_fault_landed],
+        promise=contract.promises.at("survives"),
+    )
+
+
+@pytest.mark.depth("deep")
+def test_service_returns_within_the_budget_after_each_kill_of_a_soak(certify, contract):
+    """After each of 200 leader kills every bucket acknowledges writes again within the recovery budget."""
+    promises = contract.promises
+    history = certify.run(loads.soak(promises, certify.scaled(quick=3, standard=20, deep=200)))
+    certify.that(
+        history,
+        ServesAgainWithin(promises.recovery_s["one-server-killed"]),
+        given=GIVEN_FAULTS,
+        promise=promises.at("recovery_s"),
+    )
+
+
+@pytest.mark.depth("deep")
+def test_the_runner_stays_flat_in_a_soak(certify, contract):
+    """Through 200 kills the memory of the runner, of Locust and of its generators does not grow."""
+    history = certify.run(loads.soak(contract.promises, certify.scaled(quick=3, standard=20, deep=200)))
+    certify.that(history, StaysFlat(), given=[every_fault_landed], promise="docs/load.md: soak")
 
 
 def test_a_noisy_bucket_does_not_starve_the_locks(certify, contract):

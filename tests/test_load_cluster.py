@@ -20,6 +20,7 @@ from natsproof.errors import ClusterError
 from natsproof.history import Kind, Outcome
 from natsproof.history_file import read
 from natsproof.load.absorb import absorb
+from natsproof.load.engine import SAMPLE
 from natsproof.load.mix import PLATFORM
 from natsproof.load.rig import Rig
 from natsproof.load.spec import VALUES_PER_WORKER, GeneratorSpec
@@ -136,6 +137,6 @@ def test_locust_runs_the_load_alone(servers, tmp_path):
     )
     assert done.returncode == 0 and (tmp_path / "ready").exists(), done.stderr[-3000:]
     history = read(tmp_path / "load-0.jsonl")
-    (samples,) = (np.load(path) for path in tmp_path.glob("samples-*.npy"))
+    (samples,) = (np.fromfile(path, dtype=SAMPLE) for path in tmp_path.glob("samples-*"))
     assert history.complete and len(samples) == len(history.operations) > 100
     assert "message_state" in done.stdout + done.stderr

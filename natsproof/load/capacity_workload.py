@@ -49,7 +49,7 @@ class CapacitySearch:
     """
 
     buckets: tuple[str, ...] = tuple(NEW_KEYS)
-    budget_s: float = 150.0
+    budget_s: float = 180.0
     step_s: float = 2.0
     start_hz: float = 150.0
     objective_s: float = 0.5
@@ -109,7 +109,7 @@ class _Run:
     def _parts(self, measuring: Measuring) -> None:
         search, results = self._search, measuring.results
         deadline = Deadline.within(search.budget_s)
-        results.knee = measuring.knee("all pods", search.start_hz, 0.26 * search.budget_s)
+        results.knee = measuring.knee("all pods", search.start_hz, 0.38 * search.budget_s)
         measuring.scaling(0.08 * search.budget_s)
         measuring.axes(0.1 * search.budget_s)
         results.fill = measured_fill(measuring.rig, self._scene.cluster)

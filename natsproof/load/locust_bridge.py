@@ -15,7 +15,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import gevent
 import gevent.os
@@ -49,7 +49,9 @@ class Bridge:
         self._users: Counter[str] = Counter()
         self._generators: list[Generator] = []
         self._pump: Any = None
-        self._kept: list[Samples] = []
+        self._kept: BinaryIO | None = (
+            None  # samples go to their file as they come: a soak's memory stays flat
+        )
         self._refused = 0
         self._stopping = False
         self.latency: dict[str, Latencies] = {}
@@ -73,6 +75,12 @@ class Bridge:
             total[action.bucket] += action.weight
         return [self._users[a.bucket] * a.weight / total[a.bucket] for a in self.mix]
 
+    @property
+    def _name(self) -> str:
+        """Of this process's files: in containers all have the same pid, so the worker's index is in it."""
+        worker = max(0, getattr(self._environment.runner, "worker_index", 0))
+        return f"{worker}-{os.getpid()}"
+
     def _steer(self) -> None:
         rate_hz = self._settings.rate_per_user_hz * sum(self._users.values())
         weights = self.weights() if rate_hz else None
@@ -93,7 +101,10 @@ class Bridge:
         if self._settings.lifeline:
             gevent.spawn(self._until_orphaned)
         if self._settings.samples_folder:
-            Path(self._settings.samples_folder, "ready").touch()
+            folder = Path(self._settings.samples_folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            self._kept = (folder / f"samples-{self._name}").open("ab")
+            (folder / "ready").touch()
 
     def _until_orphaned(self) -> None:
         """Quit once the standard input closes: whoever started this process is gone."""
@@ -113,8 +124,8 @@ class Bridge:
         samples = batch.samples
         if not len(samples):
             return
-        if self._settings.samples_folder:
-            self._kept.append(samples)
+        if self._kept:
+            self._kept.write(samples.tobytes())
         self._fire(samples)
         self._measure(samples)
 
@@ -160,17 +171,12 @@ class Bridge:
         for generator in generators:
             generator.close()
         self._generators, self._pump, self._stopping = [], None, False
-        if generators and self._settings.samples_folder:
-            self._save(Path(self._settings.samples_folder))
+        if self._kept:
+            self._kept.close()
+            self._kept = None
+            Path(self._settings.samples_folder, f"refused-{self._name}").write_text(str(self._refused))
         if self.why_not_valid:
             self._environment.process_exit_code = NOT_VALID
-
-    def _save(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        samples = np.concatenate(self._kept) if self._kept else np.empty(0)
-        np.save(folder / f"samples-{os.getpid()}.npy", samples, allow_pickle=False)
-        (folder / f"refused-{os.getpid()}").write_text(str(self._refused))
-        self._kept.clear()
 
     # master and workers -------------------------------------------------------------------------
 

@@ -59,9 +59,12 @@ class Generator:
         self._frames = FrameReader()
         self._near, far = sockets.socketpair()
         with far:
+            # not pass_fds: gevent then closes every number up to the limit, a million in a container, one
+            # by one, and a Locust worker that says nothing for 3 s is taken for lost
+            os.set_inheritable(far.fileno(), True)
             self._process = spawn(
                 [sys.executable, "-m", "natsproof.load.generator", str(far.fileno())],
-                pass_fds=[far.fileno()],
+                close_fds=False,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,

@@ -27,7 +27,8 @@ from natsproof.errors import ClusterError, UsageError
 from natsproof.load.absorb import absorb
 from natsproof.load.actions import Actions
 from natsproof.load.clients import ClientPool
-from natsproof.load.engine import Engine, Samples
+from natsproof.load.engine import SAMPLE, Engine, Samples
+from natsproof.load.footprint import Footprint
 from natsproof.load.mix import PLATFORM, Action, Chooser, only
 from natsproof.load.schedule import Pacer, Stage, rate_at
 from natsproof.load.steering import package_environment
@@ -176,19 +177,15 @@ class LocustLoad(_Load):
 
     async def drive(self, scene: Scene) -> None:
         running = _RUNNING.pop(scene)
+        scene.kept["locust"] = (running.folder, ())
         try:
+            footprint = Footprint(scene.recorder, running.process.pid)
             while not scene.over() and running.process.returncode is None:
+                footprint.look()
                 await scene.rest(0.1)
         finally:
             words = await running.end(scene, keep_files=True)
-        try:
-            samples, refused, operations = await asyncio.to_thread(_gather, scene, running.folder, words)
-        finally:
-            await asyncio.to_thread(shutil.rmtree, running.folder, ignore_errors=True)
-        began_ns = int(samples["intended_ns"].min()) if len(samples) else now_ns()
-        scene.observe(
-            "load", self.observation(samples, began_ns=began_ns, refused=refused, operations=operations)
-        )
+            scene.kept["locust"] = (running.folder, words)
 
     async def _start(self, scene: Scene, folder: Path) -> asyncio.subprocess.Process:
         shape = [] if self.stages else ["-u", str(self.users), "-r", "100"]
@@ -204,7 +201,17 @@ class LocustLoad(_Load):
         )
 
     async def finish(self, scene: Scene) -> None:
-        """The runner's final reads are all that is needed."""
+        """Make what was recorded part of the trial. Not in drive, whose end is cut off after some seconds:
+        a long load takes longer."""
+        folder, words = scene.kept.pop("locust")
+        try:
+            samples, refused, operations = await asyncio.to_thread(_gather, scene, folder, words)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        began_ns = int(samples["intended_ns"].min()) if len(samples) else now_ns()
+        scene.observe(
+            "load", self.observation(samples, began_ns=began_ns, refused=refused, operations=operations)
+        )
 
 
 class _Running:
@@ -244,7 +251,7 @@ def _gather(scene: Scene, folder: Path, words: Sequence[str]) -> tuple[Samples, 
     if not records:
         raise ClusterError(f"Locust recorded nothing: {words[-1] if words else 'it said nothing'}")
     operations = sum(absorb(scene.recorder, record) for record in records)
-    samples = joined([np.load(p, allow_pickle=False) for p in sorted(folder.glob("samples-*.npy"))])
+    samples = joined([np.fromfile(p, dtype=SAMPLE) for p in sorted(folder.glob("samples-*"))])
     refused = sum(int(p.read_text()) for p in folder.glob("refused-*"))
     return samples, refused, operations
 

@@ -28,6 +28,7 @@ from natsproof.trial import audit
 from natsproof.trial.observer import EVERY_CALM_S, EVERY_S, LONG_S, Observer
 from natsproof.trial.scene import Scene, Stage
 from natsproof.trial.schedule import Schedule
+from natsproof.trial.whole import wait_until_whole
 from natsproof.workloads import Workload
 
 __all__ = ["Scene", "Trial", "missing_capabilities", "run", "trial_as_dict", "trial_from_dict"]
@@ -46,6 +47,10 @@ class Trial:
     A slow machine takes longer instead of proving less: the first fault waits until each bucket has
     `evidence` acknowledged puts, and drive goes on until it has as many again since the last one was healed,
     and `puts` in all. Each of these waits ends after `patience_s`.
+
+    `whole_within_s` above 0: faults come one after the other, each `at_s` after the platform was whole
+    again (natsproof.trial.whole), and drive ends once it is whole after the last; `duration_s` is then
+    the most that drive may take. Where it is not whole in so many seconds, no further fault is injected.
     """
 
     name: str
@@ -59,6 +64,7 @@ class Trial:
     evidence: int = 0
     puts: int = 0
     patience_s: float = 30.0
+    whole_within_s: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.workloads:
@@ -225,9 +231,13 @@ class _Run:
         ]
         faults = asyncio.create_task(self._faults(), name="faults")
         try:
-            await _first_failure(driving, stage.ends, go_on=bool(trial.faults))
-            while not stage.ends.passed and (trial.faults or not all(task.done() for task in driving)):
-                await _first_failure(driving, stage.ends, go_on=bool(trial.faults))  # evidence was waited for
+            if trial.whole_within_s:
+                await _until_done(faults, driving, stage.ends)
+            else:
+                await _first_failure(driving, stage.ends, go_on=bool(trial.faults))
+                while not stage.ends.passed and (trial.faults or not all(task.done() for task in driving)):
+                    # evidence was waited for
+                    await _first_failure(driving, stage.ends, go_on=bool(trial.faults))
             await self._enough_at_the_end(faults)
             stage.ending.set()
             done, late = await asyncio.wait(driving, timeout=LATE_S)
@@ -246,7 +256,12 @@ class _Run:
         waited_s = await self._enough(self.trial.evidence)
         self.stage.ends = Deadline(self.stage.ends.at_ns + int(waited_s * 1e9))
         self.recorder.mark("drive")
-        await self.schedule.follow(self.stage.ending)
+        if within_s := self.trial.whole_within_s:
+            await self.schedule.follow_in_turn(
+                self.stage.ending, lambda: wait_until_whole(self.stage, self.prober, within_s)
+            )
+        else:
+            await self.schedule.follow(self.stage.ending)
 
     async def _enough_at_the_end(self, faults: asyncio.Task[None]) -> None:
         """Drive goes on until enough was acknowledged since the last fault was healed, and in all."""
@@ -295,6 +310,17 @@ async def _first_failure(tasks: list[asyncio.Task[None]], until: Deadline, *, go
         task.result()
     if go_on or len(done) < len(tasks):
         await asyncio.sleep(until.left_s)
+
+
+async def _until_done(faults: asyncio.Task[None], driving: list[asyncio.Task[None]], most: Deadline) -> None:
+    """Wait for the faults, while anything drives, not beyond `most`; raise at once what a task raised."""
+    while not (faults.done() or most.passed or all(task.done() for task in driving)):
+        await asyncio.wait(
+            [faults, *driving], timeout=min(1.0, most.left_s), return_when=asyncio.FIRST_EXCEPTION
+        )
+        for task in driving:
+            if task.done():
+                task.result()
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:

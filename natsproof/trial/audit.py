@@ -30,7 +30,7 @@ from natsproof.trial.scene import Stage
 PROBE_TIMEOUT_S = 1.0
 FINAL_READERS = 16
 FINAL_TRIES = 3
-AUDIT_S = 30.0
+AUDIT_S = 90.0
 #: Chance that three servers are not all drawn in 60 placements: 1 in 10^10.
 PLACEMENTS = 60
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -47,6 +47,16 @@ class Schedule:
         await asyncio.gather(
             *(self._one(number, fault, start, ending) for number, fault in enumerate(self._faults))
         )
+
+    async def follow_in_turn(self, ending: asyncio.Event, whole: Callable[[], Awaitable[bool]]) -> None:
+        """Inject and heal one fault after the other; `whole()` waits in between and says whether to go on."""
+        go_on = True
+        for number, fault in enumerate(self._faults):
+            if not go_on:
+                self._never(fault, "the platform was not whole again after the fault before")
+                continue
+            await self._one(number, fault, now_ns(), ending)
+            go_on = ending.is_set() or await whole()
 
     def heal_all(self) -> None:
         """Heal what is still active, one after the other; a failure is written down, never raised."""

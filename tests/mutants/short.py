@@ -128,6 +128,9 @@ SHORT: dict[str, dict[str, Any]] = {
         "faults": (Kill("follower", of="message_state", at_s=2.0, down_s=3.0),),
         "duration_s": 10.0,
     },
+    "load, soak of 3 leader kills": {
+        "faults": (Kill("follower", of="message_state", at_s=1.0, down_s=3.0),) * 2,
+    },
     "rollout restart": {"faults": ONE_DEAD, "duration_s": 9.0, "settle_s": 30.0},
     "loss of the leader's node": {"faults": ONE_DEAD, "duration_s": 9.0, "settle_s": 30.0},
 }

@@ -141,6 +141,7 @@ PROMISED = (
         "one-server-killed: 15s",
         "one-server-killed: 10ms",
         "test_service_returns_within_the_budget_after_each_kill",
+        "test_service_returns_within_the_budget_after_each_kill_of_a_soak",
     ),
     _promise(
         "recovery of a cut-off leader in 10 ms is promised",

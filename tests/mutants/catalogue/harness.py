@@ -118,6 +118,22 @@ def _without_end(recorder: Recorder, reason: str = "") -> None:
 _CLOSE = Recorder.close
 
 
+@contextmanager
+def _leaking_observer() -> Any:
+    """Observer._write that keeps 8 MiB a look, until the claim is judged."""
+    kept: list[bytes] = []
+
+    def write(observer: Observer, view: Any) -> None:
+        kept.append(b"x" * (8 << 20))
+        _OBSERVER_WRITE(observer, view)
+
+    with mock.patch.object(Observer, "_write", write):
+        yield
+
+
+_OBSERVER_WRITE = Observer._write
+
+
 async def _canary_nobody_watches(canaries: Any, *_: Any) -> None:
     await asyncio.sleep(0)
 
@@ -174,6 +190,13 @@ FAULTS = (
         instead(Kill, "inject", _nothing),
         "test_no_acknowledged_write_is_lost_under_load_and_kills",
         "test_service_returns_within_the_budget_after_each_kill",
+    ),
+    _harness(
+        "a kill in a soak that does nothing",
+        instead(Kill, "inject", _nothing),
+        "test_no_acknowledged_write_is_lost_in_a_soak_of_leader_kills",
+        "test_service_returns_within_the_budget_after_each_kill_of_a_soak",
+        "test_the_runner_stays_flat_in_a_soak",
     ),
     _harness("a pause that does nothing", instead(Pause, "inject", _nothing), GO_ON_PAUSED, VALUES[1]),
     _harness(
@@ -277,6 +300,7 @@ RECORDS = (
         "a replica audit that skips a server", instead(audit, "replica_rows", _audit_of_two), HELD, EQUAL
     ),
     _harness("a platform that never settles", instead(audit, "settle", _never_settles), HELD, EQUAL),
+    _harness("an observer that keeps all it sees", _leaking_observer, "test_the_runner_stays_flat_in_a_soak"),
     _harness("an observer that sees nothing", instead(Observer, "_write", _nothing), META),
 )
 

@@ -123,6 +123,11 @@ WRITES = (
     ),
     _lie("drops one write in 25 of a load", drops, "test_no_acknowledged_write_is_lost_under_load_and_kills"),
     _lie(
+        "drops one write in 25 of a soak",
+        drops,
+        "test_no_acknowledged_write_is_lost_in_a_soak_of_leader_kills",
+    ),
+    _lie(
         "drops one write in 25 on Kubernetes' stand-in",
         drops,
         "test_no_put_is_lost_in_a_rollout_restart",
