@@ -211,7 +211,13 @@ def test_heal_finds_what_inject_made_and_another_fault_does_not() -> None:
     assert fault.name(["nats-0"]) == replace(fault).name(["nats-0"])
     assert fault.name(["nats-0"]) != fault.name(["nats-1"])
     assert fault.name(["nats-0"]) != replace(fault, at_s=9.0).name(["nats-0"])
-    assert fault.name(["nats-0"]).startswith("natsproof-chaospartition-"), "the guard knows ours by this"
+    assert fault.name(["nats-0"]).startswith("natsproof-"), "the guard knows ours by this"
+
+
+def test_a_pod_failure_can_write_its_annotation() -> None:
+    """Its controller keeps a container's image under a name that may not be longer than 63 letters."""
+    name = ChaosPodFailure("nats-0").name(["nats-0"])
+    assert len(f"chaos-mesh-{name}-pod-failure-nats-normal-image") <= 63
 
 
 def test_a_lasting_fault_ends_by_itself_after_its_time(bed: Bed) -> None:
