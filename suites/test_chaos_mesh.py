@@ -14,8 +14,8 @@ from natsproof.checkers.recovery import writes_resume_within
 from natsproof.faults.chaos_mesh import ChaosContainerKill, ChaosPartition, ChaosPodFailure, ChaosPodKill
 from natsproof.trial import Trial
 from natsproof.workloads.ledger import Ledger
+from suites.trials import BUCKETS
 
-BUCKETS = ("message_state", "integration_locks", "retry_queue", "dead_letter_queue")
 CLIENTS = (Ledger(BUCKETS, writers=8, rate_hz=100.0),)
 
 POD_KILL = Trial("chaos mesh: pod-kill", CLIENTS, (ChaosPodKill("leader", at_s=3.0),), duration_s=30.0)

@@ -186,6 +186,21 @@ def test_a_sweep_removes_ours_and_leaves_others() -> None:
     assert list(api.objects) == [("NetworkChaos", "theirs")]
 
 
+def test_a_definition_that_is_not_served_yet_is_waited_for() -> None:
+    """Seen on kind: the sweep before a deploy came right after the definitions."""
+    api = InMemoryApi(plays())
+    api.apply(BODIES["partition"])
+    listed, answers = api.list, iter([ApiError("429 storage is (re)initializing", 429)])
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        for problem in answers:
+            raise problem
+        return listed(*arguments, **options)
+
+    with mock.patch.object(api, "list", slow):
+        assert ChaosMesh(api, NS).sweep() == ["NetworkChaos/natsproof-a"]  # type: ignore[arg-type]
+
+
 def chaos_mesh_pod(component: str, node: str = "a", ready: bool = True) -> dict[str, Any]:
     labels = {"app.kubernetes.io/name": "chaos-mesh", "app.kubernetes.io/component": component}
     return {

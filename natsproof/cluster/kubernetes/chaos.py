@@ -25,6 +25,7 @@ RECOVER_S = 60.0
 DELETE_S = 20.0
 #: How long a pod may take to leave (its grace period) and its successor to be Ready.
 REPLACE_S = 180.0
+SERVED_S = 30.0
 PAUSE_ANNOTATION = "experiment.chaos-mesh.org/pause"
 #: The way out that Chaos Mesh offers for an object that cannot recover.
 FORCE_ANNOTATION = "chaos-mesh.chaos-mesh.org/cleanFinalizer"
@@ -43,7 +44,7 @@ class ChaosMesh:
         """
         for kind, plural in PLURALS.items():
             try:
-                self._api.list(kind, self._namespace, api_version=API_VERSION)
+                self._list(kind)
             except ApiError as problem:
                 raise NotAvailableHere(
                     f"Chaos Mesh is not installed: no {plural}.chaos-mesh.org ({problem})"
@@ -126,12 +127,7 @@ class ChaosMesh:
         removed = []
         for kind in PLURALS:
             try:
-                found = self._api.list(
-                    kind,
-                    self._namespace,
-                    api_version=API_VERSION,
-                    labels="app.kubernetes.io/managed-by=natsproof",
-                )
+                found = self._list(kind, labels="app.kubernetes.io/managed-by=natsproof")
             except ApiError as problem:
                 if problem.status == 404:  # Chaos Mesh is not installed: nothing can be left
                     continue
@@ -164,6 +160,20 @@ class ChaosMesh:
     def _running(self, component: str) -> list[Mapping[str, Any]]:
         labels = f"app.kubernetes.io/name=chaos-mesh,app.kubernetes.io/component={component}"
         return [pod for pod in self._api.list("Pod", labels=labels) if is_ready(pod)]
+
+    def _list(self, kind: str, labels: str | None = None) -> list[dict[str, Any]]:
+        """Of a definition that is new the API server says 429 for a moment: its storage is not ready yet."""
+
+        def once() -> list[list[dict[str, Any]] | ApiError]:
+            try:
+                return [self._api.list(kind, self._namespace, api_version=API_VERSION, labels=labels)]
+            except ApiError as problem:
+                return [] if problem.status == 429 else [problem]
+
+        (answer,) = wait_until(f"{kind} to be served", once, within_s=SERVED_S, every_s=0.2)
+        if isinstance(answer, ApiError):
+            raise answer
+        return answer
 
     def _find(self, kind: str, name: str) -> Mapping[str, Any] | None:
         return self._api.get(kind, name, self._namespace, api_version=API_VERSION)
