@@ -108,7 +108,8 @@ class ActsOnKind:
         """The image of each container goes into an annotation, and comes back from there."""
         pod = self._pod(name)
         kept = pod["metadata"].get("annotations") or {}
-        containers, notes = pod["spec"]["containers"], {}
+        containers: list[dict[str, Any]] = pod["spec"]["containers"]
+        notes: dict[str, Any] = {}
         for container in containers:
             own = f"{thing['metadata']['name']}-pod-failure-{container['name']}"
             key = f"chaos-mesh-{own}-normal-image"  # the API server allows 63 letters
