@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import jsonschema
 import pytest
 import yaml
 
 from natsproof.cluster.kubernetes import chaos_bodies
+from natsproof.cluster.kubernetes.api import ApiError
 from natsproof.cluster.kubernetes.chaos import FORCE_ANNOTATION, PAUSE_ANNOTATION, ChaosMesh
 from natsproof.errors import FaultDidNotLand, NotAvailableHere
 from tests.kubernetes_in_memory import InMemoryApi
@@ -26,11 +28,15 @@ BODIES: dict[str, chaos_bodies.Body] = {
     "delay": chaos_bodies.delay("natsproof-a", NS, POD, OTHERS, latency_s=0.1, jitter_s=0.01),
     "loss": chaos_bodies.loss("natsproof-a", NS, POD, OTHERS, percent=25),
     "bandwidth": chaos_bodies.bandwidth("natsproof-a", NS, POD, OTHERS, bytes_per_s=1 << 20),
-    "slow-disk": chaos_bodies.slow_disk("natsproof-a", NS, POD, volume_path="/data/jetstream", delay_s=0.05),
-    "failing-disk": chaos_bodies.failing_disk("natsproof-a", NS, POD, volume_path="/data/jetstream"),
-    "clock-shift": chaos_bodies.clock_shift("natsproof-a", NS, POD, offset_s=-600),
-    "busy-cpu": chaos_bodies.busy_cpu("natsproof-a", NS, POD, workers=2, load_percent=80),
-    "full-memory": chaos_bodies.full_memory("natsproof-a", NS, POD, workers=1, size="64MB"),
+    "slow-disk": chaos_bodies.slow_disk(
+        "natsproof-a", NS, POD, container="nats", volume_path="/data/jetstream", delay_s=0.05
+    ),
+    "failing-disk": chaos_bodies.failing_disk(
+        "natsproof-a", NS, POD, container="nats", volume_path="/data/jetstream"
+    ),
+    "clock-shift": chaos_bodies.clock_shift("natsproof-a", NS, POD, container="nats", offset_s=-600),
+    "busy-cpu": chaos_bodies.busy_cpu("natsproof-a", NS, POD, container="nats", workers=2, load_percent=80),
+    "full-memory": chaos_bodies.full_memory("natsproof-a", NS, POD, container="nats", workers=1, size="64MB"),
 }
 
 
@@ -75,9 +81,8 @@ def plays(selects: bool = True, injects: bool = True, recovers: bool = True) -> 
     def play(thing: dict[str, Any]) -> None:
         paused = PAUSE_ANNOTATION in thing["metadata"].get("annotations", {})
         records = [
-            {"id": f"{ns}/{pod}/nats", "phase": "Injected", "injectedCount": int(injects)}
-            for ns, pods in thing["spec"]["selector"]["pods"].items()
-            for pod in pods
+            {"id": f"{NS}/{pod}/nats", "phase": "Injected", "injectedCount": int(injects)}
+            for pod in chaos_bodies.pods_of(thing)
         ]
         if not injects:
             records[0]["events"] = [{"type": "Failed", "message": "unable to flush ip sets"}]
@@ -99,7 +104,7 @@ def plays(selects: bool = True, injects: bool = True, recovers: bool = True) -> 
 def test_an_injection_is_awaited_stopped_awaited_and_removed() -> None:
     api = InMemoryApi(plays())
     mesh, body = ChaosMesh(api, NS), BODIES["partition"]  # type: ignore[arg-type]
-    assert [record["phase"] for record in mesh.inject(body)] == ["Injected"]
+    assert [record["phase"] for record in mesh.inject(body)] == ["Injected"] * 3
     assert api.objects, "the fault lasts until it is recovered"
     mesh.recover(body)
     assert not api.objects
@@ -145,6 +150,23 @@ def test_a_stuck_object_is_forced_out() -> None:
     assert not api.objects
 
 
+@pytest.mark.parametrize("name", ["slow-disk", "failing-disk", "clock-shift", "busy-cpu", "full-memory"])
+def test_a_sidecar_is_never_hit_by_mistake(name: str) -> None:
+    """Without a name Chaos Mesh takes the pod's first container, whichever that is."""
+    assert BODIES[name]["spec"]["containerNames"] == ["nats"]
+
+
+def test_methods_are_written_as_the_daemon_reads_them() -> None:
+    assert BODIES["failing-disk"]["spec"]["methods"] == ["write", "fsync"]
+
+
+def test_a_fault_with_an_end_ends_without_us() -> None:
+    bounded = chaos_bodies.ends_after(BODIES["partition"], 130)
+    assert bounded["spec"]["duration"] == "130s"
+    assert "duration" not in BODIES["partition"]["spec"]
+    jsonschema.validate(bounded["spec"], schema_of("NetworkChaos"))
+
+
 def test_an_object_is_removed_without_a_controller_too() -> None:
     body = copy.deepcopy(BODIES["partition"])
     body["metadata"]["finalizers"] = ["chaos-mesh/records"]
@@ -164,8 +186,78 @@ def test_a_sweep_removes_ours_and_leaves_others() -> None:
     assert list(api.objects) == [("NetworkChaos", "theirs")]
 
 
+def test_a_definition_that_is_not_served_yet_is_waited_for() -> None:
+    """Seen on kind: the sweep before a deploy came right after the definitions."""
+    api = InMemoryApi(plays())
+    api.apply(BODIES["partition"])
+    listed, answers = api.list, iter([ApiError("429 storage is (re)initializing", 429)])
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        for problem in answers:
+            raise problem
+        return listed(*arguments, **options)
+
+    with mock.patch.object(api, "list", slow):
+        assert ChaosMesh(api, NS).sweep() == ["NetworkChaos/natsproof-a"]  # type: ignore[arg-type]
+
+
+def chaos_mesh_pod(component: str, node: str = "a", ready: bool = True) -> dict[str, Any]:
+    labels = {"app.kubernetes.io/name": "chaos-mesh", "app.kubernetes.io/component": component}
+    return {
+        "kind": "Pod",
+        "metadata": {
+            "name": f"{component}-{node}",
+            "labels": {**labels, "app.kubernetes.io/version": "2.8.3"},
+        },
+        "spec": {"nodeName": node, "containers": [{"image": "chaos-mesh:v2.8.3"}]},
+        "status": {"conditions": [{"type": "Ready", "status": str(ready)}]},
+    }
+
+
 def test_definitions_without_a_controller_are_not_chaos_mesh() -> None:
     with pytest.raises(NotAvailableHere, match="no controller runs"):
         ChaosMesh(InMemoryApi(), NS).check()  # type: ignore[arg-type]
     with pytest.raises(NotAvailableHere, match="not installed"):
         ChaosMesh(InMemoryApi(known=("Pod",)), NS).check()  # type: ignore[arg-type]
+
+
+def test_a_controller_that_is_not_ready_carries_nothing_out() -> None:
+    api = InMemoryApi()
+    api.apply(chaos_mesh_pod("controller-manager", ready=False))
+    with pytest.raises(NotAvailableHere, match="no controller runs"):
+        ChaosMesh(api, NS).check()  # type: ignore[arg-type]
+    api.apply(chaos_mesh_pod("controller-manager"))
+    assert ChaosMesh(api, NS).check() == "Chaos Mesh 2.8.3, image chaos-mesh:v2.8.3"  # type: ignore[arg-type]
+
+
+def test_a_node_without_a_daemon_is_named() -> None:
+    api = InMemoryApi()
+    for pod in (chaos_mesh_pod("controller-manager"), chaos_mesh_pod("chaos-daemon", "a")):
+        api.apply(pod)
+    ChaosMesh(api, NS).check(daemon_on=["a"])  # type: ignore[arg-type]
+    with pytest.raises(NotAvailableHere, match="no chaos-daemon is Ready on b"):
+        ChaosMesh(api, NS).check(daemon_on=["a", "b"])  # type: ignore[arg-type]
+
+
+def test_a_refusal_of_the_webhook_is_a_fault_that_did_not_land() -> None:
+    api = InMemoryApi()
+    denied = ApiError('admission webhook "validation.auth.chaos-mesh.org" denied the request', 403)
+    with (
+        mock.patch.object(api, "apply", side_effect=denied),
+        pytest.raises(FaultDidNotLand, match="is refused: admission webhook"),
+    ):
+        ChaosMesh(api, NS).inject(BODIES["delay"])  # type: ignore[arg-type]
+
+
+def test_an_object_that_goes_by_itself_is_recovered_and_removed() -> None:
+    """Between a look and the next request it may have gone: that is what was wanted."""
+    mesh = ChaosMesh(InMemoryApi(plays()), NS)  # type: ignore[arg-type]
+    mesh.recover(BODIES["partition"])
+    api = InMemoryApi(plays())
+    api.apply(BODIES["partition"])
+    gone = ApiError("not found", 404)
+    with (
+        mock.patch.object(ChaosMesh, "_gone", return_value=False),
+        mock.patch.object(api, "patch", side_effect=gone),
+    ):
+        assert ChaosMesh(api, NS).remove("NetworkChaos", "natsproof-a") is True  # type: ignore[arg-type]

@@ -229,6 +229,17 @@ class NodeLosable(Protocol):
 
 
 @runtime_checkable
+class ChaosInjectable(Protocol):
+    """Chaos Mesh runs there and can be asked. `body` is a chaos object as its definitions have it."""
+
+    def inject_chaos(self, body: dict[str, Any]) -> None:
+        """Returns once it is injected into every pod it names, or raises with Chaos Mesh's words."""
+        ...
+
+    def recover_chaos(self, body: dict[str, Any]) -> None: ...
+
+
+@runtime_checkable
 class Borrowed(Protocol):
     """A platform that belongs to somebody else: ask before writing to it, and tidy up after."""
 
@@ -259,6 +270,7 @@ CAPABILITIES: dict[str, type] = {
     "NodeLosable": NodeLosable,
     "Changeable": Changeable,
     "Administrable": Administrable,
+    "ChaosInjectable": ChaosInjectable,
 }
 
 

@@ -38,21 +38,21 @@ class Partition(Aimed):
             )
 
     def inject(self, cluster: Any, targets: Sequence[str]) -> None:
-        others = _others(cluster, targets)
+        others = other_servers(cluster, targets)
         cluster.partition(list(targets), others)
         if self.clients != "both":
             cluster.partition(["clients"], others if self.clients == "victims" else list(targets))
 
     def sight(self, cluster: Any, targets: Sequence[str]) -> str:
         """What would be taken for a partition although none was made yet."""
-        return _apart(cluster, targets)
+        return apart(cluster, targets)
 
     def witness_change(self, cluster: Any, targets: Sequence[str], before: str) -> str:
         return "" if before else self.witness(cluster, targets)
 
     def witness(self, cluster: Any, targets: Sequence[str]) -> str:
         def probe() -> str:
-            seen = _apart(cluster, targets)
+            seen = apart(cluster, targets)
             return f"{seen}{self._clients_cut(cluster, targets)}" if seen else ""
 
         return confirmed("the sides to lose each other", probe, within_s=WITNESS_S)
@@ -63,7 +63,7 @@ class Partition(Aimed):
     def _clients_cut(self, cluster: Any, targets: Sequence[str]) -> str:
         if self.clients == "both":
             return ""
-        far = _others(cluster, targets) if self.clients == "victims" else targets
+        far = other_servers(cluster, targets) if self.clients == "victims" else targets
         met = {name: knock(server_of(cluster, name).client_url, within_s=0.5) for name in far}
         if any(what == "answers" for what in met.values()):
             raise ClusterError(
@@ -88,12 +88,12 @@ class OneWay(Aimed):
 
     def inject(self, cluster: Any, targets: Sequence[str]) -> None:
         for target in targets:
-            for other in _others(cluster, targets):
+            for other in other_servers(cluster, targets):
                 source, sink = (target, other) if self.direction == "out" else (other, target)
                 cluster.cut(source, sink)
 
     def sight(self, cluster: Any, targets: Sequence[str]) -> str:
-        return _apart(cluster, targets)
+        return apart(cluster, targets)
 
     def witness_change(self, cluster: Any, targets: Sequence[str], before: str) -> str:
         return "" if before else self.witness(cluster, targets)
@@ -101,7 +101,7 @@ class OneWay(Aimed):
     def witness(self, cluster: Any, targets: Sequence[str]) -> str:
         """TCP needs both ways, so either cut silences the pair for whoever leads."""
         what = "the sides to lose each other"
-        return confirmed(what, lambda: _apart(cluster, targets), within_s=WITNESS_S)
+        return confirmed(what, lambda: apart(cluster, targets), within_s=WITNESS_S)
 
     def heal(self, cluster: Any, targets: Sequence[str]) -> None:
         cluster.heal()
@@ -118,13 +118,13 @@ def flapping(
     return tuple(Partition(victim, of, at_s + number * every_s, down_s) for number in range(times))
 
 
-def _others(cluster: Any, targets: Sequence[str]) -> list[str]:
+def other_servers(cluster: Any, targets: Sequence[str]) -> list[str]:
     return [server.name for server in cluster.servers if server.name not in targets]
 
 
-def _apart(cluster: Any, targets: Sequence[str]) -> str:
+def apart(cluster: Any, targets: Sequence[str]) -> str:
     """What shows that the targets and the others do not hear each other, "" if nothing does."""
-    others = _others(cluster, targets)
+    others = other_servers(cluster, targets)
     return _silence(look(cluster), targets, others) or _uneasy(cluster, targets, others)
 
 

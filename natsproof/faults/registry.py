@@ -5,6 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from natsproof.faults.chaos_mesh import (
+    ChaosClock,
+    ChaosContainerKill,
+    ChaosPartition,
+    ChaosPodFailure,
+    ChaosPodKill,
+)
 from natsproof.faults.clocks import ClockShift
 from natsproof.faults.impairment import Bandwidth, Delay, Loss
 from natsproof.faults.network import OneWay, Partition
@@ -20,6 +27,7 @@ FAULTS: dict[str, Callable[..., Any]] = {
         *(Kill, CrashLoop, Pause, Stop, RollingRestart, Evict),
         *(Upgrade, Resize, ScaleOutAndBack, BackUpAndRestore, Drains),
         *(Partition, OneWay, Loss, Bandwidth, Delay, ClockShift),
+        *(ChaosPodKill, ChaosContainerKill, ChaosPodFailure, ChaosPartition, ChaosClock),
         *(PowerCut, FillDisk, FlipBits, TruncateBlock, RestoreSnapshot),
     )
 }

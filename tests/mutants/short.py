@@ -1,7 +1,7 @@
 """The suites' trials in little: the same workloads and faults, only as long as their claims need.
 
-A trial that is not in the table runs as the suite has it. Those of Kubernetes alone are judged on a
-stand-in: the same clients under the nearest fault that the embedded cluster has.
+A trial that is not in the table runs as the suite has it. Those of Kubernetes and Chaos Mesh alone are
+judged on a stand-in: the same clients under the nearest fault that the embedded cluster has.
 """
 
 from __future__ import annotations
@@ -133,6 +133,7 @@ SHORT: dict[str, dict[str, Any]] = {
     },
     "rollout restart": {"faults": ONE_DEAD, "duration_s": 9.0, "settle_s": 30.0},
     "loss of the leader's node": {"faults": ONE_DEAD, "duration_s": 9.0, "settle_s": 30.0},
+    "chaos mesh: pod-kill": {"faults": ONE_DEAD, "duration_s": 9.0, "settle_s": 30.0},
 }
 
 #: Of a claim's trials the first of these is its example: deaths of followers cost no election.

@@ -45,7 +45,7 @@ def open_cluster(
     for program in ("kind", "docker"):
         if shutil.which(program) is None:
             raise NotAvailableHere(f"--cluster kind: no program {program!r} on PATH; install it")
-    from natsproof.cluster.kubernetes.kind import KindCluster
+    from natsproof.cluster.kubernetes.chaos_verbs import kind_class
     from natsproof.cluster.kubernetes.machine import attach
     from natsproof.cluster.kubernetes.pool import POOL
     from natsproof.cluster.kubernetes.preflight import docker_answers
@@ -53,8 +53,9 @@ def open_cluster(
     archives = [*([Path(images)] if images else []), *_paths(ARCHIVES)]
     if not (docker := docker_answers()).ok:
         raise NotAvailableHere(f"--cluster kind: {docker}")
-    kept = os.environ.get(ATTACH)
-    return KindCluster(
+    kept, addons = os.environ.get(ATTACH), _paths(ADDONS)
+    machine = attach(kept) if kept else None
+    return kind_class(addons, machine, workdir)(
         contract,
         workdir=workdir,
         run_id=f"{Path(workdir).parent.parent.name}-{os.getpid()}",
@@ -62,9 +63,9 @@ def open_cluster(
         node_image=os.environ.get(NODE_IMAGE),
         archives=archives,
         storage_class=storage_class,
-        machine=attach(kept) if kept else None,
+        machine=machine,
         pool=POOL,
-        addon_files=_paths(ADDONS),
+        addon_files=addons,
     )
 
 

@@ -29,6 +29,23 @@ def selector(namespace: str, pods: Sequence[str]) -> Body:
     return {"pods": {namespace: list(pods)}}
 
 
+def pods_of(body: Body) -> list[str]:
+    """The pods a body names, sources and targets alike."""
+    spec = body["spec"]
+    chosen = [spec["selector"], (spec.get("target") or {}).get("selector") or {}]
+    return list(dict.fromkeys(pod for one in chosen for pods in one.get("pods", {}).values() for pod in pods))
+
+
+def needs_daemon(body: Body) -> bool:
+    """Killing and failing pods goes through the API server; all else through the daemon on their nodes."""
+    return body["spec"].get("action") not in ("pod-kill", "pod-failure")
+
+
+def ends_after(body: Body, limit_s: float) -> Body:
+    """The same, recovered by Chaos Mesh itself after `limit_s`: also if this process is killed."""
+    return {**body, "spec": {**body["spec"], "duration": seconds(limit_s)}}
+
+
 def seconds(value: float) -> str:
     """A Go duration, milliseconds exact: 1.5 -> 1500ms, 30 -> 30s."""
     return f"{value:.0f}s" if float(value).is_integer() else f"{round(value * 1000)}ms"
@@ -99,9 +116,17 @@ def bandwidth(
 
 
 def slow_disk(
-    name: str, namespace: str, pods: Sequence[str], *, volume_path: str, delay_s: float, percent: int = 100
+    name: str,
+    namespace: str,
+    pods: Sequence[str],
+    *,
+    container: str,
+    volume_path: str,
+    delay_s: float,
+    percent: int = 100,
 ) -> Body:
-    spec = {"action": "latency", "volumePath": volume_path, "delay": seconds(delay_s), "percent": percent}
+    spec: Body = {"action": "latency", "volumePath": volume_path, "delay": seconds(delay_s)}
+    spec |= {"percent": percent, "containerNames": [container]}
     return chaos("IOChaos", name, namespace, pods, spec)
 
 
@@ -110,32 +135,41 @@ def failing_disk(
     namespace: str,
     pods: Sequence[str],
     *,
+    container: str,
     volume_path: str,
     errno: int = 28,
-    methods: Sequence[str] = ("WRITE", "FSYNC"),
+    methods: Sequence[str] = ("write", "fsync"),
     percent: int = 100,
 ) -> Body:
-    """File operations fail with `errno` (28: no space left)."""
+    """File operations fail with `errno` (28: no space left). `volume_path` is where a volume is mounted,
+    not a folder in it; the definition leaves `methods` open, the daemon knows them in small letters only."""
     spec: Body = {"action": "fault", "volumePath": volume_path, "errno": errno, "percent": percent}
-    spec["methods"] = list(methods)
+    spec |= {"methods": list(methods), "containerNames": [container]}
     return chaos("IOChaos", name, namespace, pods, spec)
 
 
-def clock_shift(name: str, namespace: str, pods: Sequence[str], *, offset_s: float) -> Body:
-    """The wall clock of the pods' processes, forward or back; the monotonic clock stays right."""
+def clock_shift(name: str, namespace: str, pods: Sequence[str], *, container: str, offset_s: float) -> Body:
+    """The wall clock of a container's processes, forward or back; the monotonic clock stays right."""
     sign = "-" if offset_s < 0 else ""
-    spec = {"timeOffset": sign + seconds(abs(offset_s)), "clockIds": ["CLOCK_REALTIME"]}
+    spec: Body = {"timeOffset": sign + seconds(abs(offset_s)), "clockIds": ["CLOCK_REALTIME"]}
+    spec["containerNames"] = [container]  # unnamed, it is the pod's first
     return chaos("TimeChaos", name, namespace, pods, spec)
 
 
-def busy_cpu(name: str, namespace: str, pods: Sequence[str], *, workers: int, load_percent: int) -> Body:
-    spec = {"stressors": {"cpu": {"workers": workers, "load": load_percent}}}
+def busy_cpu(
+    name: str, namespace: str, pods: Sequence[str], *, container: str, workers: int, load_percent: int
+) -> Body:
+    spec: Body = {"stressors": {"cpu": {"workers": workers, "load": load_percent}}}
+    spec["containerNames"] = [container]
     return chaos("StressChaos", name, namespace, pods, spec)
 
 
-def full_memory(name: str, namespace: str, pods: Sequence[str], *, workers: int, size: str) -> Body:
+def full_memory(
+    name: str, namespace: str, pods: Sequence[str], *, container: str, workers: int, size: str
+) -> Body:
     """`size` per worker, as Chaos Mesh reads it: 256MB or 50%."""
-    spec = {"stressors": {"memory": {"workers": workers, "size": size}}}
+    spec: Body = {"stressors": {"memory": {"workers": workers, "size": size}}}
+    spec["containerNames"] = [container]
     return chaos("StressChaos", name, namespace, pods, spec)
 
 

@@ -14,9 +14,8 @@ import nats.js.errors
 
 from natsproof.cluster.kubernetes import network
 from natsproof.cluster.kubernetes.api import Api
-from natsproof.cluster.kubernetes.chaos import ChaosMesh
+from natsproof.cluster.kubernetes.chaos_verbs import ChaosVerbs, runs_in
 from natsproof.cluster.kubernetes.guard import OPT_IN_LABEL, NamespaceGuard, is_expendable
-from natsproof.cluster.kubernetes.platform import Platform
 from natsproof.contract.model import Contract
 from natsproof.errors import ClusterError, NotAvailableHere, UsageError
 
@@ -24,7 +23,7 @@ from natsproof.errors import ClusterError, NotAvailableHere, UsageError
 HARMING = frozenset({"Killable", "Stoppable", "Partitionable", "Evictable", "Scalable"})
 
 
-class KubernetesCluster(Platform):
+class KubernetesCluster(ChaosVerbs):
     """`context` of the user's kubeconfig. Faults and load only where the namespace's owner has put the label
     `natsproof.io/expendable=true`; a guard in the API client holds that for every call.
     """
@@ -62,7 +61,7 @@ class KubernetesCluster(Platform):
         if self.guard.armed:
             # of a run that was killed
             network.remove_policies(self.api, self.namespace)
-            ChaosMesh(self.api, self.namespace).sweep()
+            self.mesh().sweep()
 
     def down(self) -> None:
         """Heal what is cut and let go. The platform stays as it is."""
@@ -76,7 +75,9 @@ class KubernetesCluster(Platform):
         """What faults may be used here: none without the owner's label."""
         api = Api(cache=self.workdir / "discovery.json", kubeconfig=self.kubeconfig, context=self.context)
         try:
-            return HARMING if is_expendable(api.get("Namespace", self.namespace)) else frozenset()
+            if not is_expendable(api.get("Namespace", self.namespace)):
+                return frozenset()
+            return HARMING | {"ChaosInjectable"} if runs_in(api, self.namespace) else HARMING
         finally:
             api.close()
 

@@ -137,6 +137,12 @@ PROMISED = (
         "test_writes_go_on_when_the_leaders_node_is_lost",
     ),
     _promise(
+        "recovery from Chaos Mesh's kill in 10 ms is promised",
+        "one-server-killed: 15s",
+        "one-server-killed: 10ms",
+        "test_writes_go_on_when_chaos_mesh_kills_the_leader",
+    ),
+    _promise(
         "recovery under load in 10 ms is promised",
         "one-server-killed: 15s",
         "one-server-killed: 10ms",

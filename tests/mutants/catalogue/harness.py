@@ -173,6 +173,12 @@ FAULTS = (
         "test_writes_go_on_when_the_leaders_node_is_lost",
     ),
     _harness(
+        "a fault on Chaos Mesh's stand-in that does nothing",
+        instead(Kill, "inject", _nothing),
+        "test_no_put_is_lost_when_chaos_mesh_strikes_the_leader",
+        "test_writes_go_on_when_chaos_mesh_kills_the_leader",
+    ),
+    _harness(
         "a kill of two that does nothing",
         instead(Kill, "inject", _nothing),
         "test_no_write_is_acknowledged_with_two_servers_dead",

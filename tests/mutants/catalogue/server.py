@@ -134,6 +134,11 @@ WRITES = (
         "test_no_put_is_lost_when_the_leaders_node_is_lost",
     ),
     _lie(
+        "drops one write in 25 on Chaos Mesh's stand-in",
+        drops,
+        "test_no_put_is_lost_when_chaos_mesh_strikes_the_leader",
+    ),
+    _lie(
         "acknowledges without a quorum",
         lies.AcknowledgesWithoutQuorum,
         "test_no_write_is_acknowledged_with_two_servers_dead",
