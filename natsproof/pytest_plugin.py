@@ -229,6 +229,7 @@ def _open_cluster(options: Options, contract: Contract, workdir: Path, binaries:
         workdir,
         storage_class=options.storage_class,
         images=options.images,
+        keep=options.keep,
     )
 
 

@@ -50,7 +50,7 @@ def open_cluster(
     from natsproof.cluster.kubernetes.pool import POOL
     from natsproof.cluster.kubernetes.preflight import docker_answers
 
-    archives = [*([Path(images)] if images else []), *_paths(ARCHIVES)]
+    archives = [*([Path(images)] if images else []), *files_of(ARCHIVES)]
     if not (docker := docker_answers()).ok:
         raise NotAvailableHere(f"--cluster kind: {docker}")
     kept = os.environ.get(ATTACH)
@@ -64,9 +64,10 @@ def open_cluster(
         storage_class=storage_class,
         machine=attach(kept) if kept else None,
         pool=POOL,
-        addon_files=_paths(ADDONS),
+        addon_files=files_of(ADDONS),
     )
 
 
-def _paths(variable: str) -> list[Path]:
+def files_of(variable: str) -> list[Path]:
+    """The files that an environment variable lists."""
     return [Path(name) for name in os.environ.get(variable, "").split(os.pathsep) if name]

@@ -30,10 +30,10 @@ class KindCluster(Platform):
 
     `fit`: shrink requests and stand in for a missing storage class (fit.py); without it the contract is
     applied as it is. `storage_class`: used instead of the one the claims name. `machine`: a kind cluster
-    to deploy into, made by somebody else, who also removes it. `keep`: leave the cluster; a later run
-    attaches with `machine.attach(name)`. `pool`: lends a machine from trial to trial and deletes it at
-    the end. `archives`: image archives, for air-gapped use. `addon_files`: manifests (Longhorn, Chaos
-    Mesh) to install before the platform.
+    to deploy into, made by somebody else, who also removes it. `keep`: leave the cluster and the platform;
+    a later run attaches with `machine.attach(name)`. `pool`: lends a machine from trial to trial and
+    deletes it at the end, unless it is to be kept. `archives`: image archives, for air-gapped use.
+    `addon_files`: manifests (Longhorn, Chaos Mesh) to install before the platform.
     """
 
     kind = "kind"
@@ -83,6 +83,7 @@ class KindCluster(Platform):
                 self._use(lent)
             elif self._owns_machine:
                 self._make_machine()
+            self._clear_the_place()
             self.deploy()
         except BaseException:
             if not self.keep:
@@ -94,6 +95,9 @@ class KindCluster(Platform):
         self._release_nodes()
         self.disconnect()
         if self.keep:
+            if self._pool is not None and self._pooled:
+                self._pooled = False
+                self._pool.give_back(self.machine)
             return
         with self._phase("delete"):
             if not self._owns_machine:
@@ -132,8 +136,8 @@ class KindCluster(Platform):
             self.machine.create(
                 self.run_id, node_image=self._node_image, workers=self.workers, keep=self.keep
             )
-        if self._pool is not None and not self.keep:
-            self._pool.enter(self.machine)
+        if self._pool is not None:
+            self._pool.enter(self.machine, keep=self.keep)
             self._pooled = True
         self.connect()
         with ThreadPoolExecutor(1) as pool, self._phase("load_images_and_nodes_ready"):
@@ -164,6 +168,13 @@ class KindCluster(Platform):
     def run_job_again(self) -> None:
         """Delete and apply the set-up Job once more, as the runbook says."""
         self._job = deploy.run_job(self.api, self.applied, say=self.say, within_s=JOB_S)
+
+    def _clear_the_place(self) -> None:
+        """A cluster that was kept may still have a platform: claims about a start need an empty place."""
+        self.connect()
+        if self.api.get("Namespace", self.namespace) is not None:
+            with self._phase("remove_the_platform_that_was_kept"):
+                self._remove_platform()
 
     def _remove_platform(self) -> None:
         """The namespace and all in it, volumes too; the kind cluster stays for the next trial."""
