@@ -339,6 +339,7 @@ def pytest_report_teststatus(report: pytest.CollectReport | pytest.TestReport) -
         "BROKEN": ("failed", "F", ("BROKEN", {"red": True})),
         "UNKNOWN": ("unknown", "U", ("UNKNOWN", {"yellow": True})),
         "NOT PROMISED": ("not promised", "s", ("NOT PROMISED", {"yellow": True})),
+        "NOT TESTED": ("not tested", "s", ("NOT TESTED", {"yellow": True})),
     }.get(str(said))
 
 

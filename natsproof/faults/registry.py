@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from natsproof.faults.kubernetes import ConfigurationRollout, NodeLoss, RolloutRestart
 from natsproof.faults.network import OneWay, Partition
 from natsproof.faults.operations import Evict, RollingRestart
 from natsproof.faults.procedures import BackUpAndRestore, Drains
@@ -18,6 +19,7 @@ FAULTS: dict[str, Callable[..., Any]] = {
         *(Kill, Pause, Stop, RollingRestart, Evict),
         *(Upgrade, Resize, ScaleOutAndBack, BackUpAndRestore, Drains),
         *(Partition, OneWay),
+        *(RolloutRestart, ConfigurationRollout, NodeLoss),
         *(PowerCut, FillDisk, FlipBits, TruncateBlock, RestoreSnapshot),
     )
 }

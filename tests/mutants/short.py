@@ -74,6 +74,7 @@ SHORT: dict[str, dict[str, Any]] = {
         "duration_s": 10.0,
     },
     "rollout restart": {"faults": ONE_DEAD, "duration_s": 9.0, "settle_s": 30.0},
+    "change of the configuration": {"faults": ONE_DEAD, "duration_s": 9.0, "settle_s": 30.0},
     "loss of the leader's node": {"faults": ONE_DEAD, "duration_s": 9.0, "settle_s": 30.0},
 }
 

@@ -165,6 +165,10 @@ class KindCluster(Platform):
             raise ClusterError(f"the set-up Job did not complete:\n{self._job.log[-2000:]}")
         self.drift = drift.drift(self.api, self.applied)
 
+    def configure(self, contract: Contract) -> None:
+        """Apply the ConfigMap of nats.conf as `contract` has it; servers read it when they are restarted."""
+        self.api.apply(deploy.document(contract.config_map, contract))
+
     def run_job_again(self) -> None:
         """Delete and apply the set-up Job once more, as the runbook says."""
         self._job = deploy.run_job(self.api, self.applied, say=self.say, within_s=JOB_S)
