@@ -25,7 +25,7 @@ class OnKind(KindCluster):
         self.limit_s = limit_s
 
     def up(self) -> None:
-        self._clear_the_place()
+        self.clear_the_place()
         self.connect()
         self.applied = for_laptop(
             self.contract, self.api.list("StorageClass", api_version="storage.k8s.io/v1")

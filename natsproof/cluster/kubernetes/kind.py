@@ -83,7 +83,7 @@ class KindCluster(Platform):
                 self._use(lent)
             elif self._owns_machine:
                 self._make_machine()
-            self._clear_the_place()
+            self.clear_the_place()
             self.deploy()
         except BaseException:
             if not self.keep:
@@ -173,7 +173,7 @@ class KindCluster(Platform):
         """Delete and apply the set-up Job once more, as the runbook says."""
         self._job = deploy.run_job(self.api, self.applied, say=self.say, within_s=JOB_S)
 
-    def _clear_the_place(self) -> None:
+    def clear_the_place(self) -> None:
         """A cluster that was kept may still have a platform: claims about a start need an empty place."""
         self.connect()
         if self.api.get("Namespace", self.namespace) is not None:
@@ -206,10 +206,16 @@ class KindCluster(Platform):
         Holding: the node is cordoned and the dead pod deleted, so its successor stays Pending (its volume
         and the spread rule tie it to that node) with the volume untouched, until `start`.
         """
-        node = self._hold(server)
-        self._signal(server, "SIGKILL")
-        self._delete(server, grace_s=0)
-        self._refuse_if_moved(server, node)
+        self.kill_together([server])
+
+    def kill_together(self, servers: Sequence[str]) -> None:
+        """`kill` of several at one moment: all are held first, then all signals leave side by side."""
+        nodes = {server: self._hold(server) for server in servers}
+        with ThreadPoolExecutor(len(nodes)) as pool:
+            for step in (lambda s: self._signal(s, "SIGKILL"), lambda s: self._delete(s, grace_s=0)):
+                list(pool.map(step, servers))
+        for server, node in nodes.items():
+            self._refuse_if_moved(server, node)
 
     def crash(self, server: str) -> None:
         """SIGKILL once and let the kubelet restart the container in its pod."""
@@ -283,10 +289,7 @@ class KindCluster(Platform):
         self._cordon(node, False)
 
     def lose_node(self, server: str) -> None:
-        """Freeze the server's whole node, kubelet and all, as a machine that hangs or loses its power cord.
-
-        Kubernetes takes about 45 s to call the node NotReady and keeps the pod for 5 minutes more.
-        """
+        """Freeze the server's whole node, kubelet and all; NotReady after about 45 s, its pod stays 5 minutes."""
         node = self.node_of(server)
         self._lost_nodes[server] = node
         self.machine.pause_node(node)

@@ -18,12 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from natsproof import units
-from natsproof.clock import as_seconds, now_ns, wait_until
+from natsproof.clock import as_seconds, now_ns
 from natsproof.cluster import runbook
-from natsproof.cluster.kubernetes import deploy
 from natsproof.cluster.kubernetes.fit import CPU_REQUEST, MEMORY_REQUEST
 from natsproof.cluster.kubernetes.kind import KindCluster
-from natsproof.cluster.kubernetes.platform import READY_S
 from natsproof.errors import NotAvailableHere
 
 SECTION_S = 420.0
@@ -52,7 +50,7 @@ def number_of_blocks() -> int:
 
 
 def followed(cluster: KindCluster, *, only: Sequence[str] = ()) -> dict[str, Any]:
-    """Run every section (or `only` these), then put the platform back to its manifests.
+    """Run every section (or `only` these), then deploy the platform anew from its manifests.
 
     Facts: a list of blocks with `section`, `number`, `code`, `said`, `took_s` and `left_out` (why).
     """
@@ -67,7 +65,8 @@ def followed(cluster: KindCluster, *, only: Sequence[str] = ()) -> dict[str, Any
                 continue
             blocks += _section(cluster, scratch, title, own, sections(text)[TOOLS][0])
     finally:
-        _put_back(cluster)
+        cluster.clear_the_place()  # sizes, passwords and tools that the runbook changed
+        cluster.deploy()
     return {"blocks": blocks}
 
 
@@ -198,15 +197,6 @@ def _smaller(text: str) -> str:
         return re.sub(r"\b(cpu|memory): (\S+)", shrink, found[0])
 
     return re.sub(r"requests:\n(?:\s+(?:cpu|memory): .*\n)+", requests, text)
-
-
-def _put_back(cluster: KindCluster) -> None:
-    """The contract's own objects again, and servers that run them."""
-    cluster.api.delete("Pod", "nats-box", cluster.namespace, grace_s=0)
-    deploy.apply_platform(cluster.api, cluster.applied)
-    cluster.rollout_restart()
-    wait_until("the platform to be rolled out", cluster.rolled_out, within_s=READY_S, every_s=0.5)
-    cluster.run_job_again()
 
 
 if __name__ == "__main__":
