@@ -23,7 +23,7 @@ CLIENTS = (Ledger(BUCKETS, writers=8, rate_hz=100.0),)
 
 ROLLOUT = Trial("rollout restart", CLIENTS, (RolloutRestart(at_s=2.0),), duration_s=90.0, settle_s=60.0)
 CONFIGURED = Trial(
-    "change of the configuration", CLIENTS, (ConfigurationRollout(at_s=2.0),), duration_s=60.0, settle_s=60.0
+    "change of the configuration", CLIENTS, (ConfigurationRollout(at_s=2.0),), duration_s=12.0, settle_s=60.0
 )
 STUCK = {"finalizer": stuck.held_by_a_finalizer, "silent-node": stuck.on_a_silent_node}
 NODE_LOST = Trial(

@@ -18,7 +18,7 @@ from natsproof.cluster.kubernetes.collect import collect
 from natsproof.cluster.kubernetes.machine import Machine
 from natsproof.cluster.kubernetes.pool import Pool
 from natsproof.contract.loader import load
-from natsproof.errors import ClusterError
+from natsproof.errors import ClusterError, UsageError
 
 ROOT = Path(__file__).parent.parent
 MANIFESTS = ROOT / "manifests"
@@ -120,3 +120,11 @@ def test_what_cannot_be_collected_is_written_down(tmp_path: Path) -> None:
     assert "live/pods.yaml: gone" in missing
     assert (tmp_path / "not-collected.txt").read_text().splitlines() == missing
     assert not list(tmp_path.rglob("*Secret*"))
+
+
+def test_a_wrong_number_of_workers_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(kubernetes.WORKERS, "many")
+    with pytest.raises(UsageError, match="NATSPROOF_KIND_WORKERS='many'"):
+        kubernetes._workers()
+    monkeypatch.setenv(kubernetes.WORKERS, "5")
+    assert kubernetes._workers() == 5

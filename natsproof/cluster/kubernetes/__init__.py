@@ -21,6 +21,8 @@ ARCHIVES = "NATSPROOF_IMAGE_ARCHIVES"
 ADDONS = "NATSPROOF_ADDONS"
 #: A kind cluster that an earlier run kept: deploy into it and leave it.
 ATTACH = "NATSPROOF_KIND_CLUSTER"
+#: Worker nodes of a new kind cluster (3); five servers, as the runbook scales to, need five.
+WORKERS = "NATSPROOF_KIND_WORKERS"
 
 
 def open_cluster(
@@ -65,7 +67,15 @@ def open_cluster(
         machine=attach(kept) if kept else None,
         pool=POOL,
         addon_files=files_of(ADDONS),
+        workers=_workers(),
     )
+
+
+def _workers() -> int:
+    text = os.environ.get(WORKERS, "3")
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"{WORKERS}={text!r} is no number of worker nodes. Valid: 1 and more; 3 without it")
+    return int(text)
 
 
 def files_of(variable: str) -> list[Path]:

@@ -289,7 +289,7 @@ class KindCluster(Platform):
         self._cordon(node, False)
 
     def lose_node(self, server: str) -> None:
-        """Freeze the server's whole node, kubelet and all; NotReady after about 45 s, its pod stays 5 minutes."""
+        """Freeze the server's whole node, kubelet and all; NotReady after 45 s, its pod stays 5 minutes."""
         node = self.node_of(server)
         self._lost_nodes[server] = node
         self.machine.pause_node(node)
