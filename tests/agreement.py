@@ -175,7 +175,7 @@ def run_embedded(work: Mapping[str, tuple[Edit, ...]], enough: Callable[[], bool
 
 
 def run_kind(work: Mapping[str, tuple[Edit, ...]], enough: Callable[[], bool], name: str, jobs: int) -> None:
-    """What came up on embedded first, two at a time; the rest only waits, so many at a time do no harm.
+    """What came up on embedded first, three at a time; the rest only waits, so many at a time do no harm.
 
     The control goes before all: a machine on which it does not come up in time measures nothing.
     """
@@ -205,7 +205,7 @@ def run_kind(work: Mapping[str, tuple[Edit, ...]], enough: Callable[[], bool], n
         control = one(CONTROL)
         if control is None or not control["startup"]["up"]:
             raise SystemExit(f"with nothing wrong it did not come up here: {control}")
-        for mutants, at_once in ((sound, 2), (vain, jobs)):
+        for mutants, at_once in ((sound, 3), (vain, jobs)):
             with ThreadPoolExecutor(at_once) as pool:
                 for _ in pool.map(one, mutants):
                     pass
