@@ -15,6 +15,7 @@ import argparse
 import fcntl
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -41,8 +42,10 @@ LOOKS: Mapping[str, Callable[[Any], Any]] = {
     "endpoints": inspection.endpoints,
     "members": inspection.members,
 }
+#: A look that a server does not answer is taken again.
+LOOK_TIMES = 3
 #: How long a platform may take; a sound one takes 2 s and 25 s, several times that on a busy machine.
-LIMIT_S = {"embedded": 15.0, "kind": 100.0}
+LIMIT_S = {"embedded": 15.0, "kind": 150.0}
 #: Deployments that depend on no hardware and show in what is deployed; names of tests/mutants/catalogue.
 CHOSEN = (
     "buckets with one replica",
@@ -119,11 +122,25 @@ def facts_of(cluster: Any, up: Callable[[], None]) -> dict[str, Any]:
         }
     }
     for name, look in LOOKS.items():
-        try:
-            seen[name] = look(cluster)
-        except (NatsproofError, OSError, KeyError) as problem:
-            seen[name] = {"no": f"{type(problem).__name__}: {problem}"}
+        seen[name] = _looked(name, look, cluster)
     return seen
+
+
+def _looked(name: str, look: Callable[[Any], Any], cluster: Any) -> Any:
+    """What is seen in the end: on a busy machine one request in many takes longer than it may."""
+    found: Any = {}
+    for _ in range(LOOK_TIMES):
+        try:
+            found = look(cluster)
+        except (NatsproofError, OSError, KeyError) as problem:
+            found = {"no": f"{type(problem).__name__}: {problem}"}
+        silent = "no" in found or (
+            name == "endpoints" and any(a != "ok" for paths in found.values() for a in paths.values())
+        )
+        if not silent:
+            break
+        threading.Event().wait(1.0)
+    return found
 
 
 def verdicts(contract: Contract, seen: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -175,7 +192,7 @@ def run_embedded(work: Mapping[str, tuple[Edit, ...]], enough: Callable[[], bool
 
 
 def run_kind(work: Mapping[str, tuple[Edit, ...]], enough: Callable[[], bool], name: str, jobs: int) -> None:
-    """What came up on embedded first, three at a time; the rest only waits, so many at a time do no harm.
+    """What came up on embedded one at a time; beside it what did not, several at a time: that only waits.
 
     The control goes before all: a machine on which it does not come up in time measures nothing.
     """
@@ -184,12 +201,12 @@ def run_kind(work: Mapping[str, tuple[Edit, ...]], enough: Callable[[], bool], n
     claims()  # imported by one thread: import locks and many threads wait for each other
     numbers = {mutant: number for number, mutant in enumerate(chosen())}
 
-    def one(mutant: str) -> dict[str, Any] | None:
+    def one(mutant: str, limit_s: float) -> dict[str, Any] | None:
         if enough():
             return None
         contract = edited(work.get(mutant, ()), namespace=f"agree-{numbers[mutant]}")
         with tempfile.TemporaryDirectory(prefix="agreement-") as folder:
-            cluster = OnKind(contract, workdir=Path(folder), machine=machine, limit_s=LIMIT_S["kind"])
+            cluster = OnKind(contract, workdir=Path(folder), machine=machine, limit_s=limit_s)
             try:
                 seen = facts_of(cluster, cluster.up)
                 if mutant != CONTROL or seen["startup"]["up"]:
@@ -202,13 +219,15 @@ def run_kind(work: Mapping[str, tuple[Edit, ...]], enough: Callable[[], bool], n
     vain = [m for m in work if before.get(m, {}).get("embedded", {}).get("error")]
     sound = [m for m in work if m not in vain and m != CONTROL]
     with machine_for(name) as machine:
-        control = one(CONTROL)
+        control = one(CONTROL, LIMIT_S["kind"])
         if control is None or not control["startup"]["up"]:
             raise SystemExit(f"with nothing wrong it did not come up here: {control}")
-        for mutants, at_once in ((sound, 3), (vain, jobs)):
-            with ThreadPoolExecutor(at_once) as pool:
-                for _ in pool.map(one, mutants):
-                    pass
+        vain_s = min(LIMIT_S["kind"], max(60.0, 2 * control["startup"]["took_s"]))
+        with ThreadPoolExecutor(1) as few, ThreadPoolExecutor(jobs) as many:
+            tasks = [few.submit(one, mutant, LIMIT_S["kind"]) for mutant in sound]
+            tasks += [many.submit(one, mutant, vain_s) for mutant in vain]
+            for task in tasks:
+                task.result()
 
 
 # -- results
@@ -311,7 +330,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--on", choices=("embedded", "kind"), help="run there; without it print the table")
     parser.add_argument("--again", action="store_true", help="also what has a result already")
     parser.add_argument("--shard", default="0/1", help="embedded: which part of how many")
-    parser.add_argument("--jobs", type=int, default=8, help="kind: platforms that will not come up, at once")
+    parser.add_argument("--jobs", type=int, default=4, help="kind: platforms that will not come up, at once")
     parser.add_argument(
         "--seconds", type=float, default=400.0, help="begin no further mutant after that long"
     )
