@@ -20,7 +20,8 @@ import nats.errors
 import nats.js.errors
 
 from natsproof.clock import Deadline
-from natsproof.cluster.embedded import EmbeddedCluster, embedded, enter_universe
+from natsproof.cluster import Cluster
+from natsproof.cluster.embedded import embedded, enter_universe
 from natsproof.contract.loader import load
 from natsproof.contract.model import Contract
 
@@ -32,7 +33,7 @@ async def ignore(_: Exception) -> None:
     """Refused connections are what a start looks like."""
 
 
-async def first_write(cluster: EmbeddedCluster, contract: Contract) -> None:
+async def first_write(cluster: Cluster, contract: Contract) -> None:
     """Put into the first bucket until it is acknowledged; then make sure that it is an R3 bucket."""
     deadline, bucket = Deadline.within(LIMIT_S), contract.promises.buckets[0].name
     client = await nats.connect(

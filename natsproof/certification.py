@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from natsproof.background import Background, plan
-from natsproof.certify import DEPTHS, Certify, NotPromised
+from natsproof.certify import DEPTHS, Certify, NotHere, NotPromised
 from natsproof.errors import (
     ClaimBroken,
     ClusterError,
@@ -290,10 +290,11 @@ class Certification:
         self, item: pytest.Item, report: pytest.TestReport, error: BaseException | None, took_s: float
     ) -> None:
         if isinstance(error, NotPromised):
-            self.folder.add_not_tested(self.worker, _not_tested(item, str(error), promised=False))
+            promised = isinstance(error, NotHere)
+            self.folder.add_not_tested(self.worker, _not_tested(item, str(error), promised=promised))
             report.outcome = "skipped"
             report.longrepr = (str(item.path), item.location[1] or 0, str(error))
-            report.user_properties.append((PROPERTY, "NOT PROMISED"))
+            report.user_properties.append((PROPERTY, "NOT TESTED" if promised else "NOT PROMISED"))
             return
         certify = item.stash.get(CERTIFY, None)
         verdict, trouble = _outcome(certify, error)

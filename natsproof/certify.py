@@ -37,6 +37,10 @@ class NotPromised(NatsproofError):
     """The contract does not promise what this claim is about: not tested, and said so."""
 
 
+class NotHere(NotPromised):
+    """It is promised, and the cluster at hand has not what it is about: not tested, and said so."""
+
+
 class Certify:
     """One claim in the making; the fixture `certify` gives each test its own."""
 
@@ -129,8 +133,13 @@ class Certify:
         self.measures.update(measures)
 
     def not_promised(self, place: Place | str) -> NoReturn:
-        """The one typed skip: the contract, at `place`, does not promise what this claim is about."""
+        """The typed skip: the contract, at `place`, does not promise what this claim is about."""
         raise NotPromised(f"not promised: {place}")
+
+    def only_where(self, evidence: Any, guard: Callable[[Any], str | None]) -> None:
+        """What the running cluster must have for this claim to be decided. Raises NotHere with why not."""
+        if why := guard(evidence):
+            raise NotHere(why)
 
     def survives(self, death: str) -> Place:
         """Where the contract promises that an acknowledged write outlives `death`. Raises NotPromised."""

@@ -230,6 +230,7 @@ def _open_cluster(options: Options, contract: Contract, workdir: Path, binaries:
         workdir,
         storage_class=options.storage_class,
         images=options.images,
+        keep=options.keep,
     )
 
 
@@ -335,6 +336,7 @@ def pytest_report_teststatus(report: pytest.CollectReport | pytest.TestReport) -
         "BROKEN": ("failed", "F", ("BROKEN", {"red": True})),
         "UNKNOWN": ("unknown", "U", ("UNKNOWN", {"yellow": True})),
         "NOT PROMISED": ("not promised", "s", ("NOT PROMISED", {"yellow": True})),
+        "NOT TESTED": ("not tested", "s", ("NOT TESTED", {"yellow": True})),
     }.get(str(said))
 
 

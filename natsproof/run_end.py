@@ -60,7 +60,8 @@ def _drop_what_nobody_needs(run: Run, folder: run_folder.RunFolder, keep: bool) 
     wanted = {trial for claim in run.claims if claim.status is not Status.HOLDS for trial in claim.trials}
     for name in run.trials:
         if name not in wanted:
-            shutil.rmtree(folder.trial_folder(name) / "logs", ignore_errors=True)
+            for part in ("logs", "live", "monitoring"):
+                shutil.rmtree(folder.trial_folder(name) / part, ignore_errors=True)
 
 
 def _changes(run: Run, certification: Certification) -> list[str]:

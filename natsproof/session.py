@@ -330,6 +330,8 @@ def _collect(cluster: Cluster, evidence: Path) -> None:
     except (NatsproofError, OSError) as problem:
         lines = [json.dumps({"what": "no events", "detail": str(problem)})]
     (evidence / "events.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    if hasattr(cluster, "collect"):
+        cluster.collect(evidence)
 
 
 def _trial_record(path: Path) -> dict[str, Any]:

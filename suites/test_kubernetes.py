@@ -9,11 +9,12 @@ from __future__ import annotations
 import pytest
 
 from natsproof.checkers import kubernetes as judge
+from natsproof.checkers import outages
 from natsproof.checkers.durability import no_acknowledged_put_is_lost
 from natsproof.checkers.guards import acknowledged_puts, at_least, every_fault_landed, final_reads
 from natsproof.checkers.recovery import no_gap_is_longer_than, writes_resume_within
-from natsproof.cluster.kubernetes import operations
-from natsproof.faults.kubernetes import NodeLoss, RolloutRestart
+from natsproof.cluster.kubernetes import manual, names, operations, stuck, volumes
+from natsproof.faults.kubernetes import ConfigurationRollout, NodeLoss, RolloutRestart
 from natsproof.trial import Trial
 from natsproof.workloads.ledger import Ledger
 from suites.trials import BUCKETS
@@ -21,6 +22,10 @@ from suites.trials import BUCKETS
 CLIENTS = (Ledger(BUCKETS, writers=8, rate_hz=100.0),)
 
 ROLLOUT = Trial("rollout restart", CLIENTS, (RolloutRestart(at_s=2.0),), duration_s=90.0, settle_s=60.0)
+CONFIGURED = Trial(
+    "change of the configuration", CLIENTS, (ConfigurationRollout(at_s=2.0),), duration_s=12.0, settle_s=60.0
+)
+STUCK = {"finalizer": stuck.held_by_a_finalizer, "silent-node": stuck.on_a_silent_node}
 NODE_LOST = Trial(
     "loss of the leader's node",
     CLIENTS,
@@ -133,6 +138,75 @@ def test_no_put_is_lost_when_the_leaders_node_is_lost(certify, contract):
         no_acknowledged_put_is_lost,
         given=[at_least(200, acknowledged_puts), at_least(200, final_reads), every_fault_landed],
         promise=contract.promises.at("survives"),
+    )
+
+
+@pytest.mark.needs("NodeLosable")
+@pytest.mark.parametrize("held_by", ["finalizer", "silent-node"])
+def test_a_pod_stuck_in_terminating_costs_no_quorum(certify, contract, held_by):
+    """With a pod stuck in Terminating writes go on, and once it is released or forced out it comes back."""
+    certify.that(
+        certify.observe(f"stuck by {held_by}", STUCK[held_by]),
+        outages.a_stuck_pod_costs_no_quorum,
+        promise=contract.promises.at("survives"),
+    )
+
+
+@pytest.mark.needs("NodeLosable")
+def test_a_volume_outlives_the_outage_of_its_node(certify, contract):
+    """A server whose node was silent and whose pod was forced out comes back with its volume and streams."""
+    certify.that(
+        certify.observe("stuck by silent-node", STUCK["silent-node"]),
+        outages.the_volume_outlives_the_nodes_outage,
+        promise=contract.statefulset.at("claims"),
+    )
+
+
+@pytest.mark.needs("NodeLosable")
+def test_every_servers_name_leads_to_its_pod(certify, contract):
+    """Inside the cluster each server's own name is its pod's address, while the server is not Ready too."""
+    certify.that(
+        certify.observe("names", names.resolved),
+        outages.names_resolve_ready_or_not,
+        promise=contract.statefulset.at("service_name"),
+    )
+
+
+@pytest.mark.needs("NodeLosable")
+def test_a_volume_grows(certify, contract):
+    """A volume claim that asks for more gets it, and its server stays Ready."""
+    facts = certify.observe("growth of a volume", volumes.grown)
+    certify.only_where(facts, outages.the_class_allows_expansion)
+    certify.that(facts, outages.a_claim_grows, promise=contract.statefulset.at("claims"))
+
+
+@pytest.mark.needs("NodeLosable")
+def test_a_volume_that_cannot_grow_stays_as_it_is(certify, contract):
+    """Where the class does not allow expansion, asking for more is refused and nothing changes."""
+    facts = certify.observe("growth of a volume", volumes.grown)
+    certify.only_where(facts, outages.the_class_forbids_expansion)
+    certify.that(facts, outages.what_cannot_grow_is_refused, promise=contract.statefulset.at("claims"))
+
+
+@pytest.mark.needs("Rollable", "NodeLosable")
+def test_no_put_is_lost_when_the_configuration_is_changed(certify, contract):
+    """A ConfigMap that is changed and rolled out reaches every server and costs no acknowledged write."""
+    certify.that(
+        certify.run(CONFIGURED),
+        no_acknowledged_put_is_lost,
+        given=[at_least(500, acknowledged_puts), at_least(500, final_reads), every_fault_landed],
+        promise=contract.config_map.place,
+    )
+
+
+@pytest.mark.needs("NodeLosable")
+@pytest.mark.depth("standard")
+def test_every_command_of_the_runbook_runs(certify):
+    """Each block of docs/runbook.md, executed as written with kubectl, ends without an error."""
+    certify.that(
+        certify.observe("runbook", manual.followed, fresh=True),
+        outages.EveryCommandRuns(manual.number_of_blocks()),
+        promise="docs/runbook.md",
     )
 
 

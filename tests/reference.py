@@ -103,6 +103,9 @@ class Listing(Certify):
         self.promises.append(self._said("recovery_s", fault))
         return self.contract.promises.recovery_s.get(fault, 1.0)
 
+    def only_where(self, evidence: Any, guard: Any) -> None:
+        pass
+
     def _said(self, field: str, wanted: str) -> str:
         kept = wanted in getattr(self.contract.promises, field)
         return f"`{field.removesuffix('_s')}: {wanted}`" + ("" if kept else " (not promised as shipped)")

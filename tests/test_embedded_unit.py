@@ -260,3 +260,9 @@ def test_a_sparse_copy_keeps_content_and_holes(tmp_path: Path) -> None:
 
 def test_a_pods_hardware_address_follows_from_its_address() -> None:
     assert hardware_address("198.18.1.10") == "02:42:c6:12:01:0a"
+
+
+def test_a_bare_name_with_a_search_suffix_is_answered_with_no_such_name() -> None:
+    """`nowhere` is asked for as `nowhere.svc.cluster.local` too: one label, no namespace (findings, 12)."""
+    answer = dns.resolve("nowhere.svc.cluster.local", [], [], namespace="n", domain="cluster.local")
+    assert answer is None

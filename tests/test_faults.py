@@ -127,3 +127,18 @@ def test_a_paused_server_is_not_taken_for_a_dead_one(
         assert Kill().witness(cluster, ["nats-1", "nats-2"]) == ""
     finally:
         cluster.resume("nats-2")
+
+
+def test_several_are_killed_together_where_the_cluster_can() -> None:
+    told: list[object] = []
+
+    class Slow:
+        def kill(self, server: str) -> None:
+            told.append(server)
+
+        def kill_together(self, servers: list[str]) -> None:
+            told.append(tuple(servers))
+
+    Kill("all").inject(Slow(), ["nats-0", "nats-1"])
+    Kill().inject(Slow(), ["nats-2"])
+    assert told == [("nats-0", "nats-1"), "nats-2"]

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from natsproof.clock import wait_until
+from natsproof.contract.change import with_config
+from natsproof.contract.model import Contract
+from natsproof.errors import UsageError
 from natsproof.faults import Aimed
 from natsproof.faults.operations import server_ids
 from natsproof.faults.sight import confirmed, each, knock, server_of
 
 WITNESS_S = 5.0
+MAX_MEM = re.compile(r"^(\s*max_mem(?:ory_store)?\s*[:=]?\s*)\S+", re.M)
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,47 @@ class RolloutRestart(Aimed):
 
     def heal(self, cluster: Any, targets: Sequence[str]) -> None:
         """The controller ends what it began."""
+
+
+@dataclass(frozen=True)
+class ConfigurationRollout(Aimed):
+    """Another `max_mem` in the ConfigMap, applied and rolled out as the runbook has it; healed by the
+    ConfigMap of the contract, rolled out likewise.
+
+    The witness asks each server what it runs with: a ConfigMap that does not reach the pods is seen.
+    """
+
+    victim: str = "all"
+    at_s: float = 1.0
+    down_s: float | None = 0.0
+    within_s: float = 300.0
+    max_mem_bytes: int = 777 << 20
+
+    needs: ClassVar[tuple[str, ...]] = ("Rollable", "NodeLosable")
+
+    def inject(self, cluster: Any, targets: Sequence[str]) -> None:
+        self._roll_out(cluster, with_config(cluster.applied, self._changed))
+
+    def witness(self, cluster: Any, targets: Sequence[str]) -> str:
+        def one(name: str) -> str:
+            now = cluster.monitor(name, "/varz")["jetstream"]["config"]["max_memory"]
+            return f"{name} runs with max_memory {now}" if now == self.max_mem_bytes else ""
+
+        return confirmed("the servers to run the change", lambda: each(targets, one), within_s=WITNESS_S)
+
+    def heal(self, cluster: Any, targets: Sequence[str]) -> None:
+        self._roll_out(cluster, cluster.applied)
+
+    def _roll_out(self, cluster: Any, contract: Contract) -> None:
+        cluster.configure(contract)
+        cluster.rollout_restart()
+        wait_until("the rollout to be complete", cluster.rolled_out, within_s=self.within_s, every_s=0.3)
+
+    def _changed(self, text: str) -> str:
+        changed, number = MAX_MEM.subn(rf"\g<1>{self.max_mem_bytes >> 20}Mi", text, count=1)
+        if not number:
+            raise UsageError("nats.conf has no max_mem to change")
+        return changed
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,9 @@ class Kill(Aimed):
     needs: ClassVar[tuple[str, ...]] = ("Killable",)
 
     def inject(self, cluster: Any, targets: Sequence[str]) -> None:
+        if len(targets) > 1 and hasattr(cluster, "kill_together"):  # where one kill takes its time
+            cluster.kill_together(targets)
+            return
         for target in targets:
             cluster.kill(target)
 

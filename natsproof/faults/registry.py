@@ -14,6 +14,7 @@ from natsproof.faults.chaos_mesh import (
 )
 from natsproof.faults.clocks import ClockShift
 from natsproof.faults.impairment import Bandwidth, Delay, Loss
+from natsproof.faults.kubernetes import ConfigurationRollout, NodeLoss, RolloutRestart
 from natsproof.faults.network import OneWay, Partition
 from natsproof.faults.operations import Evict, RollingRestart
 from natsproof.faults.procedures import BackUpAndRestore, Drains
@@ -28,6 +29,7 @@ FAULTS: dict[str, Callable[..., Any]] = {
         *(Upgrade, Resize, ScaleOutAndBack, BackUpAndRestore, Drains),
         *(Partition, OneWay, Loss, Bandwidth, Delay, ClockShift),
         *(ChaosPodKill, ChaosContainerKill, ChaosPodFailure, ChaosPartition, ChaosClock),
+        *(RolloutRestart, ConfigurationRollout, NodeLoss),
         *(PowerCut, FillDisk, FlipBits, TruncateBlock, RestoreSnapshot),
     )
 }

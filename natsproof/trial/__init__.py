@@ -37,6 +37,8 @@ HEALTHY_WITHIN_S = 30.0
 #: What a workload may need after the end of drive for what it has under way.
 LATE_S = 10.0
 NOTHING: Mapping[str, int] = MappingProxyType({})
+#: Longest that drive waits for faults to be healed whose verbs take their time.
+SLOW_VERBS_S = 180.0
 
 
 @dataclass(frozen=True)
@@ -234,10 +236,10 @@ class _Run:
             if trial.whole_within_s:
                 await _until_done(faults, driving, stage.ends)
             else:
-                await _first_failure(driving, stage.ends, go_on=bool(trial.faults))
-                while not stage.ends.passed and (trial.faults or not all(task.done() for task in driving)):
-                    # evidence was waited for
-                    await _first_failure(driving, stage.ends, go_on=bool(trial.faults))
+                await self._until_the_end(driving)
+                if self._meant_after_s is not None:
+                    await asyncio.wait([faults], timeout=SLOW_VERBS_S)
+                    await self._until_the_end(driving)
             await self._enough_at_the_end(faults)
             stage.ending.set()
             done, late = await asyncio.wait(driving, timeout=LATE_S)
@@ -251,17 +253,38 @@ class _Run:
             stage.ending.set()
             await _end([*driving, faults])
 
+    async def _until_the_end(self, driving: list[asyncio.Task[None]]) -> None:
+        """The end moves: the first fault waits for evidence, the last one may be healed late."""
+        while True:
+            await _first_failure(driving, self.stage.ends, go_on=bool(self.trial.faults))
+            calm = not self.trial.faults and all(task.done() for task in driving)
+            if self.stage.ends.passed or calm:
+                return
+
     async def _faults(self) -> None:
         await asyncio.sleep(self.trial.warm_up_s)
-        waited_s = await self._enough(self.trial.evidence)
-        self.stage.ends = Deadline(self.stage.ends.at_ns + int(waited_s * 1e9))
-        self.recorder.mark("drive")
+        await self._enough(self.trial.evidence)
+        self.recorder.mark("drive")  # drive lasts from here, however late a busy machine comes to it
+        self.stage.ends = Deadline.within(self.trial.duration_s)
         if within_s := self.trial.whole_within_s:
             await self.schedule.follow_in_turn(
                 self.stage.ending, lambda: wait_until_whole(self.stage, self.prober, within_s)
             )
-        else:
-            await self.schedule.follow(self.stage.ending)
+            return
+        await self.schedule.follow(self.stage.ending)
+        if self._meant_after_s is not None and not self.stage.ending.is_set():
+            ends_ns = now_ns() + int(self._meant_after_s * 1e9)
+            self.stage.ends = Deadline(max(self.stage.ends.at_ns, ends_ns))
+
+    @property
+    def _meant_after_s(self) -> float | None:
+        """How long drive is meant to go on after the last heal; None if no fault is healed in it.
+
+        Where verbs take long (a pod is deleted, a node is unfrozen) drive ends later by as much.
+        """
+        healed = [f.at_s + f.down_s for f in self.trial.faults if f.down_s is not None]
+        left_s = self.trial.duration_s - max(healed, default=self.trial.duration_s)
+        return left_s if left_s > 0 else None
 
     async def _enough_at_the_end(self, faults: asyncio.Task[None]) -> None:
         """Drive goes on until enough was acknowledged since the last fault was healed, and in all."""
@@ -272,9 +295,8 @@ class _Run:
                 await self._enough(self.trial.evidence, self.recorder.acknowledged_puts())
         await self._enough(self.trial.puts)
 
-    async def _enough(self, number: int, since: Mapping[str, int] = NOTHING) -> float:
-        """Wait until each bucket has `number` more acknowledged puts than `since`; the seconds it took."""
-        began_ns = now_ns()
+    async def _enough(self, number: int, since: Mapping[str, int] = NOTHING) -> None:
+        """Wait until each bucket has `number` more acknowledged puts than `since`."""
 
         async def enough() -> bool:
             now = self.recorder.acknowledged_puts()
@@ -285,7 +307,6 @@ class _Run:
             await until("enough acknowledged puts", enough, within_s=self.trial.patience_s)
         except DeadlineExceeded as late:
             self.recorder.observe("little_evidence", {"problem": str(late)})
-        return (now_ns() - began_ns) / 1e9
 
     async def _after(self) -> None:
         await asyncio.to_thread(self.schedule.heal_all)

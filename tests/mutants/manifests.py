@@ -26,12 +26,19 @@ def shipped() -> tuple[tuple[str, str], ...]:
     return tuple((f.name, f.read_text()) for f in files if f.name != "kustomization.yaml")
 
 
-def edited(edits: Iterable[Edit]) -> Contract:
-    """Raises LookupError if a text to find is not there exactly once: the mutant would be none."""
+#: The namespace the shipped manifests name throughout.
+NAMESPACE = "vrsky-platform"
+
+
+def edited(edits: Iterable[Edit], *, namespace: str = NAMESPACE) -> Contract:
+    """The manifests so edited, in `namespace`.
+
+    Raises LookupError if a text to find is not there exactly once: the mutant would be none.
+    """
     texts = dict(shipped())
     for edit in edits:
         found = texts[edit.file].count(edit.find)
         if found != 1:
             raise LookupError(f"{edit.find!r} occurs {found} times in {edit.file}; make the edit unique")
         texts[edit.file] = texts[edit.file].replace(edit.find, edit.replace)
-    return load_documents(list(texts.items()))
+    return load_documents([(file, text.replace(NAMESPACE, namespace)) for file, text in texts.items()])

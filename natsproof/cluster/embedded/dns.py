@@ -38,7 +38,10 @@ def resolve(
     plain = name.rstrip(".").lower()
     if not plain.endswith(suffix):
         return None
-    *host, service_name, space = plain.removesuffix(suffix).split(".") if "." in plain else [plain, ""]
+    labels = plain.removesuffix(suffix).split(".")
+    if len(labels) < 2:  # a bare name with the search list's second suffix: it names no namespace
+        return None
+    *host, service_name, space = labels
     for service in services:
         if service.name != service_name or (service.namespace or namespace) != space:
             continue

@@ -21,6 +21,8 @@ ARCHIVES = "NATSPROOF_IMAGE_ARCHIVES"
 ADDONS = "NATSPROOF_ADDONS"
 #: A kind cluster that an earlier run kept: deploy into it and leave it.
 ATTACH = "NATSPROOF_KIND_CLUSTER"
+#: Worker nodes of a new kind cluster (3); five servers, as the runbook scales to, need five.
+WORKERS = "NATSPROOF_KIND_WORKERS"
 
 
 def open_cluster(
@@ -50,7 +52,7 @@ def open_cluster(
     from natsproof.cluster.kubernetes.pool import POOL
     from natsproof.cluster.kubernetes.preflight import docker_answers
 
-    archives = [*([Path(images)] if images else []), *_paths(ARCHIVES)]
+    archives = [*([Path(images)] if images else []), *files_of(ARCHIVES)]
     if not (docker := docker_answers()).ok:
         raise NotAvailableHere(f"--cluster kind: {docker}")
     kept, addons = os.environ.get(ATTACH), _paths(ADDONS)
@@ -66,8 +68,17 @@ def open_cluster(
         machine=machine,
         pool=POOL,
         addon_files=addons,
+        workers=_workers(),
     )
 
 
-def _paths(variable: str) -> list[Path]:
+def _workers() -> int:
+    text = os.environ.get(WORKERS, "3")
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"{WORKERS}={text!r} is no number of worker nodes. Valid: 1 and more; 3 without it")
+    return int(text)
+
+
+def files_of(variable: str) -> list[Path]:
+    """The files that an environment variable lists."""
     return [Path(name) for name in os.environ.get(variable, "").split(os.pathsep) if name]

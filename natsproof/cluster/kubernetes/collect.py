@@ -11,7 +11,7 @@ import yaml
 from natsproof.cluster.kubernetes.deploy import pod_log
 from natsproof.cluster.kubernetes.drift import namespace_of
 from natsproof.cluster.kubernetes.platform import Platform
-from natsproof.errors import ClusterError
+from natsproof.errors import NatsproofError
 
 SAMPLES = ("/varz", "/jsz?accounts=true&streams=true&config=true&raft=true", "/routez", "/healthz")
 
@@ -24,8 +24,9 @@ def collect(cluster: Platform, folder: Path) -> list[str]:
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            target.write_text(make())
-        except (ClusterError, OSError) as problem:
+            if text := make():  # no container of before: no file
+                target.write_text(text)
+        except (NatsproofError, OSError) as problem:
             missing.append(f"{name}: {problem}")
 
     contract = cluster.applied
@@ -55,6 +56,8 @@ def collect(cluster: Platform, folder: Path) -> list[str]:
             )
     if cluster.job is not None:
         write("logs/job.log", lambda: cluster.job.log if cluster.job else "")
+    if missing:
+        write("not-collected.txt", lambda: "".join(f"{line}\n" for line in missing))
     return missing
 
 

@@ -30,10 +30,10 @@ class KindCluster(Platform):
 
     `fit`: shrink requests and stand in for a missing storage class (fit.py); without it the contract is
     applied as it is. `storage_class`: used instead of the one the claims name. `machine`: a kind cluster
-    to deploy into, made by somebody else, who also removes it. `keep`: leave the cluster; a later run
-    attaches with `machine.attach(name)`. `pool`: lends a machine from trial to trial and deletes it at
-    the end. `archives`: image archives, for air-gapped use. `addon_files`: manifests (Longhorn, Chaos
-    Mesh) to install before the platform.
+    to deploy into, made by somebody else, who also removes it. `keep`: leave the cluster and the platform;
+    a later run attaches with `machine.attach(name)`. `pool`: lends a machine from trial to trial and
+    deletes it at the end, unless it is to be kept. `archives`: image archives, for air-gapped use.
+    `addon_files`: manifests (Longhorn, Chaos Mesh) to install before the platform.
     """
 
     kind = "kind"
@@ -83,6 +83,7 @@ class KindCluster(Platform):
                 self._use(lent)
             elif self._owns_machine:
                 self._make_machine()
+            self.clear_the_place()
             self.deploy()
         except BaseException:
             if not self.keep:
@@ -94,6 +95,9 @@ class KindCluster(Platform):
         self._release_nodes()
         self.disconnect()
         if self.keep:
+            if self._pool is not None and self._pooled:
+                self._pooled = False
+                self._pool.give_back(self.machine)
             return
         with self._phase("delete"):
             if not self._owns_machine:
@@ -132,8 +136,8 @@ class KindCluster(Platform):
             self.machine.create(
                 self.run_id, node_image=self._node_image, workers=self.workers, keep=self.keep
             )
-        if self._pool is not None and not self.keep:
-            self._pool.enter(self.machine)
+        if self._pool is not None:
+            self._pool.enter(self.machine, keep=self.keep)
             self._pooled = True
         self.connect()
         with ThreadPoolExecutor(1) as pool, self._phase("load_images_and_nodes_ready"):
@@ -161,9 +165,20 @@ class KindCluster(Platform):
             raise ClusterError(f"the set-up Job did not complete:\n{self._job.log[-2000:]}")
         self.drift = drift.drift(self.api, self.applied)
 
+    def configure(self, contract: Contract) -> None:
+        """Apply the ConfigMap of nats.conf as `contract` has it; servers read it when they are restarted."""
+        self.api.apply(deploy.document(contract.config_map, contract))
+
     def run_job_again(self) -> None:
         """Delete and apply the set-up Job once more, as the runbook says."""
         self._job = deploy.run_job(self.api, self.applied, say=self.say, within_s=JOB_S)
+
+    def clear_the_place(self) -> None:
+        """A cluster that was kept may still have a platform: claims about a start need an empty place."""
+        self.connect()
+        if self.api.get("Namespace", self.namespace) is not None:
+            with self._phase("remove_the_platform_that_was_kept"):
+                self._remove_platform()
 
     def _remove_platform(self) -> None:
         """The namespace and all in it, volumes too; the kind cluster stays for the next trial."""
@@ -191,10 +206,16 @@ class KindCluster(Platform):
         Holding: the node is cordoned and the dead pod deleted, so its successor stays Pending (its volume
         and the spread rule tie it to that node) with the volume untouched, until `start`.
         """
-        node = self._hold(server)
-        self._signal(server, "SIGKILL")
-        self._delete(server, grace_s=0)
-        self._refuse_if_moved(server, node)
+        self.kill_together([server])
+
+    def kill_together(self, servers: Sequence[str]) -> None:
+        """`kill` of several at one moment: all are held first, then all signals leave side by side."""
+        nodes = {server: self._hold(server) for server in servers}
+        with ThreadPoolExecutor(len(nodes)) as pool:
+            for step in (lambda s: self._signal(s, "SIGKILL"), lambda s: self._delete(s, grace_s=0)):
+                list(pool.map(step, servers))
+        for server, node in nodes.items():
+            self._refuse_if_moved(server, node)
 
     def crash(self, server: str) -> None:
         """SIGKILL once and let the kubelet restart the container in its pod."""
@@ -268,10 +289,7 @@ class KindCluster(Platform):
         self._cordon(node, False)
 
     def lose_node(self, server: str) -> None:
-        """Freeze the server's whole node, kubelet and all, as a machine that hangs or loses its power cord.
-
-        Kubernetes takes about 45 s to call the node NotReady and keeps the pod for 5 minutes more.
-        """
+        """Freeze the server's whole node, kubelet and all; NotReady after 45 s, its pod stays 5 minutes."""
         node = self.node_of(server)
         self._lost_nodes[server] = node
         self.machine.pause_node(node)

@@ -63,7 +63,7 @@ def drain(cluster: KindCluster) -> dict[str, Any]:
         wait_until(f"{first} to leave {node}", lambda: cluster.uid(first) != uid, within_s=120)
         while_away = cluster.evict(second)
         ready = [name for name in cluster.pod_names() if cluster.ready(name)]
-        leader = _meta_leader(cluster, ready)
+        leader = meta_leader(cluster, ready)
     finally:
         cluster.uncordon(node)
     cluster.wait_ready(READY_S)
@@ -95,11 +95,11 @@ def job_again(cluster: KindCluster) -> dict[str, Any]:
 def pod_replaced(cluster: KindCluster) -> dict[str, Any]:
     """Delete one pod with its grace; is its successor another pod on the same volume, with its data?"""
     server = cluster.pod_names()[-1]
-    before = {"uid": cluster.uid(server), "streams": _streams_of(cluster, server), "claims": claims(cluster)}
+    before = {"uid": cluster.uid(server), "streams": streams_of(cluster, server), "claims": claims(cluster)}
     cluster.stop(server)
     cluster.start(server)
     cluster.wait_ready(READY_S)
-    after = {"uid": cluster.uid(server), "streams": _streams_of(cluster, server), "claims": claims(cluster)}
+    after = {"uid": cluster.uid(server), "streams": streams_of(cluster, server), "claims": claims(cluster)}
     return {"server": server, "before": before, "after": after}
 
 
@@ -204,16 +204,18 @@ def _phase(cluster: Platform, pod: str) -> str:
 
 def _streams(cluster: Platform) -> dict[str, Any]:
     """Streams of the first server: name to configuration."""
-    return _streams_of(cluster, cluster.pod_names()[0])
+    return streams_of(cluster, cluster.pod_names()[0])
 
 
-def _streams_of(cluster: Platform, server: str) -> dict[str, Any]:
+def streams_of(cluster: Platform, server: str) -> dict[str, Any]:
+    """Streams in a server's own store: name to configuration and `last_seq`."""
     jsz = cluster.monitor(server, "/jsz?accounts=true&streams=true&config=true")
     details = [d for account in jsz.get("account_details") or () for d in account.get("stream_detail") or ()]
     return {d["name"]: {**d.get("config", {}), "last_seq": d["state"]["last_seq"]} for d in details}
 
 
-def _meta_leader(cluster: Platform, servers: Sequence[str]) -> str:
+def meta_leader(cluster: Platform, servers: Sequence[str]) -> str:
+    """The meta leader that the first of `servers` to answer names; "" if none does."""
     for server in servers:
         try:
             leader = (cluster.monitor(server, "/jsz").get("meta_cluster") or {}).get("leader")

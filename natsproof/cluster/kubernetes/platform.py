@@ -243,6 +243,13 @@ class Platform:
             described["images"] = self._live_images()
         return described
 
+    def collect(self, folder: Path) -> None:
+        """Live objects, events, logs and monitoring samples into `folder`, as far as they can be had."""
+        from natsproof.cluster.kubernetes.collect import collect
+
+        if self._api is not None and self._link is not None:
+            collect(self, folder)
+
     # -- what the API itself can do to a platform
 
     def kill(self, server: str) -> None:

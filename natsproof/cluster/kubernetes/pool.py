@@ -16,6 +16,7 @@ class Pool:
     def __init__(self) -> None:
         self._free: list[Machine] = []
         self._lent: list[Machine] = []
+        self._kept: set[str] = set()
         self._lock = threading.Lock()
         self._registered = False
 
@@ -28,10 +29,12 @@ class Pool:
             self._lent.append(machine)
             return machine
 
-    def enter(self, machine: Machine) -> None:
-        """A new machine, lent to its maker."""
+    def enter(self, machine: Machine, *, keep: bool = False) -> None:
+        """A new machine, lent to its maker; one to `keep` outlives this process."""
         with self._lock:
             self._lent.append(machine)
+            if keep:
+                self._kept.add(machine.name)
             if not self._registered:
                 self._registered = True
                 atexit.register(self.close)
@@ -51,7 +54,8 @@ class Pool:
         """Delete all machines. A machine that resists is left to the next run's `reap`."""
         with self._lock:
             machines, self._free, self._lent = [*self._free, *self._lent], [], []
-        for machine in machines:
+            gone = [machine for machine in machines if machine.name not in self._kept]
+        for machine in gone:
             try:
                 machine.delete()
             except ClusterError as problem:

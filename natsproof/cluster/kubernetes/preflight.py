@@ -12,8 +12,14 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
+
+from natsproof.errors import NatsproofError
+
+if TYPE_CHECKING:
+    from natsproof.contract.model import Contract
 
 #: Four nodes watch many files: with less the third kubelet does not start.
 MIN_INOTIFY_INSTANCES = 512
@@ -42,8 +48,8 @@ class Finding:
         )
 
 
-def findings() -> tuple[Finding, ...]:
-    """Everything that is looked at, kind's own needs first."""
+def findings(contract: Contract | None = None) -> tuple[Finding, ...]:
+    """Everything that is looked at, kind's own needs first; the images of `contract` too, if given."""
     checks: tuple[Callable[[], Finding], ...] = (
         lambda: program("kind", "kind", ("version",)),
         lambda: program("docker", "kind", ("--version",)),
@@ -57,9 +63,11 @@ def findings() -> tuple[Finding, ...]:
         iscsi_module,
         iscsi_program,
         mount_propagation,
+        lambda: addon("longhorn", "the class is made on local-path instead"),
         netem,
+        lambda: addon("chaos-mesh", "faults go through the nodes and the API instead"),
     )
-    return tuple(check() for check in checks)
+    return (*(check() for check in checks), *(image_findings(contract) if contract else ()))
 
 
 def can_run(needed_for: str, seen: tuple[Finding, ...]) -> bool:
@@ -81,6 +89,42 @@ def docker_answers() -> Finding:
     if told.startswith("!"):
         return Finding("docker daemon", "kind", False, told[1:], "Start dockerd, or set DOCKER_HOST")
     return Finding("docker daemon", "kind", True, told)
+
+
+def image_findings(contract: Contract) -> tuple[Finding, ...]:
+    """Where each image would come from: an archive, the engine, or a binary laid over another nats image."""
+    from natsproof.cluster.kubernetes import ARCHIVES, files_of
+    from natsproof.cluster.kubernetes.images import images_in, images_of, is_server_image
+
+    try:
+        carried = {image: file for file in files_of(ARCHIVES) for image in images_in(file)}
+    except NatsproofError as problem:
+        return (Finding("image archives", "kind", False, str(problem), f"Mend {ARCHIVES}"),)
+    found = []
+    for image in images_of(contract):
+        if image in carried:
+            seen, ok = f"in {carried[image]}", True
+        elif not _first_line(["docker", "image", "inspect", "--format", "{{.Id}}", image]).startswith("!"):
+            seen, ok = "an image of the local docker", True
+        elif is_server_image(image) and any(is_server_image(other) for other in carried):
+            seen, ok = "to be made of another nats image of the archives and the pinned binary", True
+        else:
+            seen, ok = "in no archive and not in the local docker", False
+        found.append(
+            Finding(f"image {image}", "kind", ok, seen, "" if ok else f"docker pull it, or set {ARCHIVES}")
+        )
+    return tuple(found)
+
+
+def addon(name: str, otherwise: str) -> Finding:
+    """Whether a file of manifests to install first is named for `name`, and is there."""
+    from natsproof.cluster.kubernetes import ADDONS, files_of
+
+    named = [file for file in files_of(ADDONS) if name in file.name]
+    if not named:
+        return Finding(f"manifests of {name}", name, False, f"{ADDONS} names none", f"Without: {otherwise}")
+    there = named[0].is_file()
+    return Finding(f"manifests of {name}", name, there, str(named[0]) + ("" if there else " is not there"))
 
 
 def inotify_instances() -> Finding:

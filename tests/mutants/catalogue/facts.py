@@ -22,10 +22,16 @@ CLAIMS = {
     "probes": "test_no_probe_kills_a_server",
     "inside": "test_every_port_answers_inside_the_cluster",
     "drift": "test_the_live_objects_are_the_contract",
+    "stuck": "test_a_pod_stuck_in_terminating_costs_no_quorum",
+    "outage": "test_a_volume_outlives_the_outage_of_its_node",
+    "names": "test_every_servers_name_leads_to_its_pod",
+    "growth": "test_a_volume_grows",
+    "refusal": "test_a_volume_that_cannot_grow_stays_as_it_is",
+    "runbook": "test_every_command_of_the_runbook_runs",
 }
 
 
-def _changed(facts: Any, path: tuple[str, ...], value: Any) -> Any:
+def _changed(facts: Any, path: tuple[str | int, ...], value: Any) -> Any:
     changed = json.loads(json.dumps(facts))
     place = changed
     for step in path[:-1]:
@@ -34,10 +40,10 @@ def _changed(facts: Any, path: tuple[str, ...], value: Any) -> Any:
     return changed
 
 
-def _mutant(what: str, path: tuple[str, ...], value: Any, status: Status) -> Mutant:
+def _mutant(what: str, path: tuple[str | int, ...], value: Any, status: Status) -> Mutant:
     facts = _changed(JUDGES[what][1], path, value)
     family = "contract" if status is Status.BROKEN else "harness"
-    name = f"Kubernetes shows {what} with {'.'.join(path)} = {json.dumps(value)[:40]}"
+    name = f"Kubernetes shows {what} with {'.'.join(map(str, path))} = {json.dumps(value)[:40]}"
     return Mutant(name, family, (CLAIMS[what],), status.value, facts=facts, fast=True, controlled=False)
 
 

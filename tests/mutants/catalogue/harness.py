@@ -168,6 +168,7 @@ FAULTS = (
         "a fault on Kubernetes' stand-in that does nothing",
         instead(Kill, "inject", _nothing),
         "test_no_put_is_lost_in_a_rollout_restart",
+        "test_no_put_is_lost_when_the_configuration_is_changed",
         "test_a_rollout_restart_interrupts_writes_no_longer_than_the_budget",
         "test_no_put_is_lost_when_the_leaders_node_is_lost",
         "test_writes_go_on_when_the_leaders_node_is_lost",

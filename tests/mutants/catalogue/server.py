@@ -131,6 +131,7 @@ WRITES = (
         "drops one write in 25 on Kubernetes' stand-in",
         drops,
         "test_no_put_is_lost_in_a_rollout_restart",
+        "test_no_put_is_lost_when_the_configuration_is_changed",
         "test_no_put_is_lost_when_the_leaders_node_is_lost",
     ),
     _lie(
