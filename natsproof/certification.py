@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import shlex
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import pytest
 
 from natsproof.background import Background, plan
 from natsproof.certify import DEPTHS, Certify, NotHere, NotPromised
+from natsproof.claims import grade_of, is_claim, nodeid_of, planted_of, sentence_of
 from natsproof.errors import (
     ClaimBroken,
     ClusterError,
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from natsproof.cluster import Abilities
     from natsproof.contract.model import Contract
 
-#: The test's id before xdist adds its group to it.
-NODEID = pytest.StashKey[str]()
 CERTIFY = pytest.StashKey[Certify]()
 STARTED = pytest.StashKey[float]()
 #: Name of the entry in `report.user_properties` that carries the verdict between processes.
@@ -41,34 +39,8 @@ PROPERTY = "natsproof"
 OpenCluster = Callable[[Path], Any]
 
 
-def nodeid_of(item: pytest.Item) -> str:
-    return item.stash.get(NODEID, item.nodeid)
-
-
-def sentence_of(item: pytest.Item) -> str:
-    """The claim in words: the first paragraph of the test's docstring, else its name."""
-    doc = inspect.getdoc(getattr(item, "function", None)) or ""
-    first = " ".join(doc.split("\n\n")[0].split())
-    return first or item.name.removeprefix("test_").replace("_", " ")
-
-
-def grade_of(item: pytest.Item) -> str:
-    """The grade of durability the claim is about, by its marker."""
-    return next((str(mark.args[0]) for mark in item.iter_markers("grade") if mark.args), "")
-
-
 def _not_tested(item: pytest.Item, reason: str, *, promised: bool = True) -> NotTested:
     return NotTested(item.name, nodeid_of(item), reason, sentence_of(item), grade_of(item), promised)
-
-
-def _planted(item: pytest.Item) -> Any:
-    """The trial that is to run beside the others from the beginning of the session, by the claim's marker."""
-    return next((mark.args[0] for mark in item.iter_markers("planted") if mark.args), None)
-
-
-def is_claim(item: pytest.Item) -> bool:
-    """Whether a test certifies a platform: it lies in suites/ or uses the fixture `certify`."""
-    return "suites" in item.path.parts[:-1] or "certify" in getattr(item, "fixturenames", ())
 
 
 class Certification:
@@ -153,11 +125,11 @@ class Certification:
             self._own_deselection = True
             config.hook.pytest_deselected(items=list(out))
             self._own_deselection = False
-        items.sort(key=lambda item: _planted(item) is not None)  # judged when they are due: last
+        items.sort(key=lambda item: planted_of(item) is not None)  # judged when they are due: last
         if claims and not config.getoption("collectonly"):
             planned = [nodeid_of(item) for item in claims if item not in out]
             self.folder.add_scope(self.worker, planned, self.not_tested, self._left_out)
-            self._plan_background([trial for item in items if (trial := _planted(item))])
+            self._plan_background([trial for item in items if (trial := planted_of(item))])
 
     def _plan_background(self, trials: Iterable[Any]) -> None:
         """Trials of claims marked `planted` run beside the others. A cluster that all trials share is not to
@@ -381,21 +353,3 @@ def _keep_manifests(sources: Iterable[str], target: Path) -> None:
         for file, text in read_files(source):
             target.mkdir(exist_ok=True)
             (target / Path(file).name).write_text(text, encoding="utf-8")
-
-
-def whole_suite(arguments: Iterable[str], start: Path) -> bool:
-    """Whether the arguments take in a whole folder `suites`, not some of its files."""
-    for argument in arguments:
-        path = (start / argument.split("::")[0]).resolve()
-        if path.is_dir() and (path.name == "suites" or (path / "suites").is_dir()):
-            return True
-    return False
-
-
-def names_suites(arguments: Iterable[str], start: Path) -> bool:
-    """Whether any argument lies in a folder `suites`."""
-    return any("suites" in (start / a.split("::")[0]).resolve().parts for a in arguments)
-
-
-def command_line(config: pytest.Config) -> str:
-    return shlex.join(["pytest", *(str(word) for word in config.invocation_params.args)])

@@ -22,17 +22,9 @@ import pytest
 
 from natsproof import __version__, host, under_test
 from natsproof import options as run_options
-from natsproof.certification import (
-    NODEID,
-    PROPERTY,
-    Certification,
-    command_line,
-    is_claim,
-    names_suites,
-    nodeid_of,
-    whole_suite,
-)
+from natsproof.certification import PROPERTY, Certification
 from natsproof.certify import Certify
+from natsproof.claims import NODEID, command_line, is_claim, names_suites, nodeid_of, whole_suite
 from natsproof.errors import ClusterError, ContractError, NatsproofError, UsageError
 
 if TYPE_CHECKING:

@@ -55,7 +55,7 @@ def open_cluster(
     archives = [*([Path(images)] if images else []), *files_of(ARCHIVES)]
     if not (docker := docker_answers()).ok:
         raise NotAvailableHere(f"--cluster kind: {docker}")
-    kept, addons = os.environ.get(ATTACH), _paths(ADDONS)
+    kept, addons = os.environ.get(ATTACH), files_of(ADDONS)
     machine = attach(kept) if kept else None
     return kind_class(addons, machine, workdir)(
         contract,
