@@ -66,11 +66,10 @@ POWERLESS_CARRIER = Trial(
     60.0,
     evidence=25,
 )
-ADVERSE = (STARVED, CUT_OFF)
 
 
 @pytest.mark.needs("Killable", "Pausable", "Partitionable")
-@on(*ADVERSE)
+@on(STARVED, standard=(CUT_OFF,))
 def test_a_put_survives_the_absence_of_all_but_one_that_know_of_it(certify, contract, trial):
     """A put acknowledged while a minority starved is read back, though the minority had a part in the next
     majority."""
@@ -84,7 +83,7 @@ def test_a_put_survives_the_absence_of_all_but_one_that_know_of_it(certify, cont
 
 
 @pytest.mark.needs("Killable", "Pausable", "Partitionable")
-@on(*ADVERSE)
+@on(STARVED, standard=(CUT_OFF,))
 def test_a_starved_replica_catches_up(certify, contract, trial):
     """After that the store of each server by itself holds every acknowledged put."""
     certify.with_servers(3)

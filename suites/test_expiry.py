@@ -43,7 +43,7 @@ def test_values_expire_on_time_on_every_replica(certify, contract, trial):
     )
 
 
-@on(EXPIRY_TWO_KILLED, EXPIRY_ALL_KILLED, EXPIRY_LEADER_KILLED, EXPIRY_PAUSED)
+@on(EXPIRY_LEADER_KILLED, EXPIRY_PAUSED, standard=(EXPIRY_TWO_KILLED, EXPIRY_ALL_KILLED))
 def test_values_expire_on_time_through_a_fault(certify, contract, trial):
     """Through deaths, loss of quorum and a pause values expire on time, counted from healing where later."""
     certify.that(
@@ -54,7 +54,7 @@ def test_values_expire_on_time_through_a_fault(certify, contract, trial):
     )
 
 
-@on(EXPIRY_MARKED_LEADER_KILLED, EXPIRY_MARKED, EXPIRY_WATCHED)
+@on(EXPIRY_MARKED_LEADER_KILLED, EXPIRY_WATCHED, standard=(EXPIRY_MARKED,))
 def test_watchers_are_told_of_each_expiry_as_their_bucket_is_made(certify, contract, trial):
     """Watchers are told of each expiry once and on time if their bucket leaves markers, else nothing."""
     history = certify.run(trial)

@@ -114,10 +114,17 @@ CRASHED = (RESTARTED, TWO_KILLED, ALL_KILLED, *ONE_KILLED)
 DISTURBED = (*CRASHED, *ONE_PAUSED)
 
 
-def on(*trials: Trial) -> pytest.MarkDecorator:
-    """Parametrize a claim over `trials`, and keep claims of one trial in one worker: a trial runs once."""
+def on(*trials: Trial, standard: tuple[Trial, ...] = ()) -> pytest.MarkDecorator:
+    """Parametrize a claim over `trials`, from --depth standard on over those of `standard` too. Claims of
+    one trial stay in one worker: a trial runs once."""
+    later = (pytest.mark.depth("standard"),)
     return pytest.mark.parametrize(
-        "trial", [pytest.param(t, id=slug(t.name), marks=pytest.mark.xdist_group(t.name)) for t in trials]
+        "trial",
+        [
+            pytest.param(t, id=slug(t.name), marks=(pytest.mark.xdist_group(t.name), *marks))
+            for marks, own in (((), trials), (later, standard))
+            for t in own
+        ],
     )
 
 
