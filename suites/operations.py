@@ -70,7 +70,7 @@ def _whole(cluster: Any) -> dict[str, Any]:
     names = {server.name for server in cluster.servers}
 
     def joined() -> bool:
-        seen = inspection.members(cluster)
+        seen = inspection.members(cluster, settle_s=1)
         return all(set(facts["routes"]) >= names - {name} for name, facts in seen.items())
 
     with contextlib.suppress(DeadlineExceeded):  # what there is then, is the evidence
@@ -119,7 +119,7 @@ def stale_configuration(cluster: Any) -> dict[str, Any]:
 
 def _members(cluster: Any) -> dict[str, Any]:
     """A busy machine may keep one answer longer than a monitoring request waits."""
-    return wait_until("all servers to answer", lambda: inspection.members(cluster), within_s=20)
+    return inspection.members(cluster, settle_s=20)
 
 
 def more_memory(contract: Contract) -> Contract:

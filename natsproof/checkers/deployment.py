@@ -96,6 +96,9 @@ class MembersAgree:
         if missing:
             wrong.append(f"pods missing: {', '.join(sorted(missing))}")
         for name, seen in facts.items():
+            if "silent" in seen:
+                wrong.append(f"{name} does not answer: {seen['silent']}")
+                continue
             if not (seen["ready"] and seen["running"]):
                 wrong.append(f"{name} is not ready")
             lost = self.names - {name} - set(seen["routes"])
@@ -103,7 +106,7 @@ class MembersAgree:
                 wrong.append(f"{name} has no route to {', '.join(sorted(lost))}")
             if seen["meta_size"] != len(self.names):
                 wrong.append(f"{name} counts {seen['meta_size']} meta peers, expected {len(self.names)}")
-        leaders = {str(seen["meta_leader"] or "") for seen in facts.values()}
+        leaders = {str(seen["meta_leader"] or "") for seen in facts.values() if "silent" not in seen}
         if len(leaders) != 1 or "" in leaders or not leaders <= self.names:
             wrong.append(f"meta leaders named: {sorted(leaders)}; expected one of {sorted(self.names)}")
         if wrong:
@@ -112,9 +115,11 @@ class MembersAgree:
 
 
 class ServersRunTheConfiguration:
-    """Limits, sync and version that the servers report are those of the manifests."""
+    """Limits, sync and version that the servers report are those of the manifests. UNKNOWN if one of them
+    reports nothing."""
 
     def __init__(self, contract: Contract) -> None:
+        self.names = contract.statefulset.pod_names()
         self.config = contract.config
         self.image = contract.server_container.image
         self.image_at = contract.server_container.at("image")
@@ -123,6 +128,8 @@ class ServersRunTheConfiguration:
         config, wrong = self.config, []
         tag = self.image.partition(":")[2].partition("-")[0].partition("@")[0]
         for name, seen in facts.items():
+            if "silent" in seen:
+                continue
             pairs: list[tuple[str, Any, Any, str]] = [
                 ("max_file", config.max_file_bytes, seen["max_storage"], "jetstream.max_file"),
                 ("max_mem", config.max_memory_bytes, seen["max_memory"], "jetstream.max_mem"),
@@ -135,10 +142,11 @@ class ServersRunTheConfiguration:
             if tag and tag[0].isdigit() and not f"{seen['version']}.".startswith(f"{tag}."):
                 text = f"{name} runs nats-server {seen['version']}, the image says {tag}"
                 wrong.append(Exhibit(text, place=str(self.image_at)))
-        if not facts:
-            return unknown("no server was asked")
         if wrong:
             return broken(wrong[0].text, wrong)
+        unheard = [name for name in self.names if "silent" in facts.get(name, {"silent": ""})]
+        if unheard:
+            return unknown(f"{', '.join(unheard)} told nothing")
         return holds(f"{len(facts)} servers run the manifests' configuration", servers=len(facts))
 
 

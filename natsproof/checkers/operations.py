@@ -231,8 +231,11 @@ class StaleConfigurationIsFound:
         self._old, self._new = ServersRunTheConfiguration(contract), ServersRunTheConfiguration(changed)
 
     def __call__(self, facts: Mapping[str, Any]) -> Verdict:
-        if self._new(facts["rolled_out"]).status is not Status.HOLDS:
-            return broken(f"after the rollout: {self._new(facts['rolled_out']).reason}")
+        after = self._new(facts["rolled_out"])
+        if after.status is not Status.HOLDS:
+            return (broken if after.status is Status.BROKEN else unknown)(
+                f"after the rollout: {after.reason}"
+            )
         told = self._new(facts["applied"])
         if told.status is not Status.BROKEN:
             return broken("servers that run the old configuration were not told from the new one")

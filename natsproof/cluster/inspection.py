@@ -1,7 +1,8 @@
 """Facts read from a running platform through its monitoring endpoints, as plain JSON.
 
 Reading only; judging is `natsproof.checkers.deployment`'s. Every server is asked, because a follower
-shows neither the replicas of a stream nor those of the meta group.
+shows neither the replicas of a stream nor those of the meta group. One that does not exist or does not
+answer is named with the reason: what is missing is evidence too.
 """
 
 from __future__ import annotations
@@ -21,29 +22,40 @@ def buckets(cluster: Cluster, *, settle_s: float = 10.0) -> dict[str, Any]:
 
     `peers` are server names including the leader; `current` those of them that are up to date;
     `holders` the servers whose own store lists the stream. Waits up to `settle_s` until every peer is
-    current: right after creation a replica shows one message of lag.
+    current: right after creation a replica shows one message of lag. Raises ClusterError if no server
+    answers in all that time.
     """
 
     def settled() -> dict[str, Any] | None:
-        seen = _buckets_now(cluster)
+        seen, silent = _buckets_now(cluster)
         full = all(len(b["current"]) == len(b["peers"]) and b["leader"] for b in seen.values())
-        return seen if full and seen else None
+        return seen if full and seen and not silent else None
 
     try:
         return wait_until("all replicas current", settled, within_s=settle_s, every_s=0.1) or {}
     except DeadlineExceeded:
-        return _buckets_now(cluster)  # what there is, is the evidence
+        seen, silent = _buckets_now(cluster)  # what there is, is the evidence
+        if len(silent) == len(cluster.servers):
+            raise ClusterError(f"no server answers: {'; '.join(silent.values())}") from None
+        return seen
 
 
-def _buckets_now(cluster: Cluster) -> dict[str, Any]:
+def _buckets_now(cluster: Cluster) -> tuple[dict[str, Any], dict[str, str]]:
+    """The buckets, and the servers that do not answer with the reason."""
     found: dict[str, Any] = {}
+    silent: dict[str, str] = {}
     for server in cluster.servers:
-        for account in cluster.monitor(server.name, JSZ).get("account_details") or []:
+        try:
+            told = cluster.monitor(server.name, JSZ)
+        except ClusterError as problem:
+            silent[server.name] = str(problem)
+            continue
+        for account in told.get("account_details") or []:
             for stream in account.get("stream_detail") or []:
                 name = str(stream["name"])
                 if name.startswith(BUCKET_PREFIX):
                     _enter(found.setdefault(name[len(BUCKET_PREFIX) :], _blank()), server.name, stream)
-    return found
+    return found, silent
 
 
 def _blank() -> dict[str, Any]:
@@ -67,11 +79,13 @@ def _enter(bucket: dict[str, Any], server: str, stream: dict[str, Any]) -> None:
 
 def endpoints(cluster: Cluster) -> dict[str, dict[str, str]]:
     """Server to monitoring path to "ok" or what went wrong, for every promised path."""
+    there = {server.name for server in cluster.servers}
     return {
-        server.name: {
-            path: _answer(cluster, server.name, path) for path in cluster.contract.promises.monitoring
+        name: {
+            path: _answer(cluster, name, path) if name in there else "there is no such pod"
+            for path in cluster.contract.promises.monitoring
         }
-        for server in cluster.servers
+        for name in sorted(there | set(cluster.contract.statefulset.pod_names()))
     }
 
 
@@ -84,13 +98,39 @@ def _answer(cluster: Cluster, server: str, path: str) -> str:
     return "ok" if named else f"200, but no server_id in {str(body)[:80]!r}"
 
 
-def members(cluster: Cluster) -> dict[str, Any]:
+def members(cluster: Cluster, *, settle_s: float = 10.0) -> dict[str, Any]:
     """Server to {ready, running, name, version, routes, meta_leader, meta_size, sync_always, sync_interval_s,
-    max_storage, max_memory, store_dir}, from /routez, /jsz and /varz."""
-    return {server.name: _member(cluster, server.name) for server in cluster.servers}
+    max_storage, max_memory, store_dir}, from /routez, /jsz and /varz; `silent` has the reason of one that
+    does not answer for `settle_s`."""
+
+    def all_answer() -> dict[str, Any] | None:
+        seen = {server.name: _member(cluster, server.name) for server in cluster.servers}
+        return None if any("silent" in facts for facts in seen.values()) else seen
+
+    try:
+        return wait_until("all servers to answer", all_answer, within_s=settle_s, every_s=0.2) or {}
+    except DeadlineExceeded:
+        return {server.name: _member(cluster, server.name) for server in cluster.servers}
 
 
 def _member(cluster: Cluster, server: str) -> dict[str, Any]:
+    try:
+        return _told(cluster, server)
+    except ClusterError as problem:
+        return {**_NOTHING, "silent": str(problem)}
+
+
+#: What a server that does not answer tells.
+_NOTHING: dict[str, Any] = {
+    **dict.fromkeys(("ready", "running", "sync_always"), False),
+    **dict.fromkeys(("name", "version", "meta_leader", "max_storage", "max_memory", "store_dir")),
+    "routes": [],
+    "meta_size": 0,
+    "sync_interval_s": 0.0,
+}
+
+
+def _told(cluster: Cluster, server: str) -> dict[str, Any]:
     varz = cluster.monitor(server, "/varz")
     routes = cluster.monitor(server, "/routez").get("routes") or []
     meta = cluster.monitor(server, "/jsz").get("meta_cluster") or {}
