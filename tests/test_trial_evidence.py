@@ -73,3 +73,16 @@ def test_a_fault_waits_for_evidence_and_drive_goes_on_until_there_is_more(
     injection = history.injections[0]
     assert np.count_nonzero(puts & (ops.return_ns < injection.began_ns)) >= 8
     assert np.count_nonzero(puts & (ops.return_ns > injection.healed_ns)) >= 8
+
+
+@pytest.mark.cluster
+def test_a_fault_stays_on_until_writes_went_on_through_it(cluster: LoopbackCluster, tmp_path: Path) -> None:
+    slow = Ledger(("message_state",), writers=1, rate_hz=8.0)
+    kill = Kill("follower", at_s=0.1, down_s=0.1)
+    trial = Trial("slow", (slow,), (kill,), 0.7, warm_up_s=0.1, during=6)
+    history = run(trial, cluster, seed=1, path=tmp_path / "h.jsonl")
+    ops, injection = history.operations, history.injections[0]
+    assert injection.heal_began_ns is not None
+    puts = (ops.kind == Kind.PUT) & (ops.outcome == Outcome.OK)
+    while_on = (ops.return_ns > injection.injected_ns) & (ops.return_ns <= injection.heal_began_ns)
+    assert np.count_nonzero(puts & while_on) >= 6

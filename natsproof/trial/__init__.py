@@ -48,7 +48,8 @@ class Trial:
 
     A slow machine takes longer instead of proving less: the first fault waits until each bucket has
     `evidence` acknowledged puts, and drive goes on until it has as many again since the last one was healed,
-    and `puts` in all. Each of these waits ends after `patience_s`.
+    and `puts` in all. A fault is not healed before each bucket has `during` acknowledged puts since it
+    landed. Each of these waits ends after `patience_s`.
 
     `whole_within_s` above 0: faults come one after the other, each `at_s` after the platform was whole
     again (natsproof.trial.whole), and drive ends once it is whole after the last; `duration_s` is then
@@ -65,6 +66,7 @@ class Trial:
     replica_audit: bool = True
     evidence: int = 0
     puts: int = 0
+    during: int = 0
     patience_s: float = 30.0
     whole_within_s: float = 0.0
 
@@ -145,6 +147,8 @@ def run(trial: Trial, cluster: Cluster, *, seed: int, path: Path) -> History:
     with Recorder(path, _meta(trial, cluster, seed, prefix)) as recorder:
         bucket = trial.buckets[0] if trial.buckets else ""
         schedule = Schedule(trial.faults, cluster, recorder, bucket, seed)
+        schedule.wanted = dict.fromkeys(trial.buckets, trial.during) if trial.during else {}
+        schedule.wait_s = trial.patience_s
         try:
             asyncio.run(_Run(trial, cluster, recorder, schedule, prefix, seed).all())
         finally:

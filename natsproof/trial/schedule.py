@@ -17,6 +17,8 @@ from natsproof.faults.sight import resolve
 from natsproof.history import Injection
 from natsproof.recorder import Recorder
 
+LOOK_EVERY_S = 0.25
+
 
 @dataclass
 class _Active:
@@ -37,6 +39,9 @@ class Schedule:
         self._faults, self._cluster, self._recorder = faults, cluster, recorder
         self._bucket, self._seed = bucket, seed
         self.twins: Mapping[str, str] = {}  # buckets that workloads use in others' place
+        #: A fault is healed once each of these buckets has so many acknowledged puts, or after `wait_s`.
+        self.wanted: Mapping[str, int] = {}
+        self.wait_s = 0.0
         self._active: dict[int, _Active] = {}
         self._lock = threading.Lock()
         self._first = threading.Event()
@@ -71,11 +76,22 @@ class Schedule:
         landed = await asyncio.to_thread(self._inject, number, fault)
         if landed is None or getattr(fault, "one_shot", False):
             return
+        since = self._recorder.acknowledged_puts()
         if fault.down_s is None:
             await ending.wait()
         else:
             await _within(ending, fault.down_s - (now_ns() - landed) / 1e9)
+            await self._wanted_puts(since, ending)
         await asyncio.to_thread(self._heal, number)
+
+    async def _wanted_puts(self, since: Mapping[str, int], ending: asyncio.Event) -> None:
+        """Until enough was acknowledged since the fault landed: that writes go on is seen while it is on."""
+        deadline = Deadline.within(self.wait_s)
+        while self.wanted and not deadline.passed:
+            now = self._recorder.acknowledged_puts()
+            short = [b for b, number in self.wanted.items() if now.get(b, 0) - since.get(b, 0) < number]
+            if not short or await _within(ending, LOOK_EVERY_S):
+                return
 
     def _inject(self, number: int, fault: Fault) -> int | None:
         """Returns the moment of injection, or None if it could not be aimed."""

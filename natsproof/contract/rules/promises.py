@@ -24,7 +24,7 @@ def every_recovery_budget_allows_an_election(contract: Contract) -> Verdict:
         at(
             contract.promises.at("recovery_s"),
             f"recovery {name} is {seconds:g} s; raft alone may take {LONGEST_ELECTION_S:g} s. Promise more,"
-            " 15s is kept",
+            " 20s is kept",
         )
         for name, seconds in contract.promises.recovery_s.items()
         if name in _NEED_AN_ELECTION and seconds <= LONGEST_ELECTION_S
