@@ -1,6 +1,7 @@
 """The load generator against `nats bench kv put`, against a known stall, and Locust's share of an operation.
 
     generator: R x nats bench kv put      64 puts in flight, same servers, recorded; must reach 0.9
+    generator over three connections: R   the same as a load under faults has them; a server batches less then
     stall error: P %                      reported p99.9 against the schedule's truth; at most 5
     locust overhead: U us                 processor time of Locust for each operation; at most 30
 
@@ -87,9 +88,10 @@ def _collect(generator: Generator, seconds: float, during: Callable[[], None] | 
     return np.concatenate(found)
 
 
-def ours(servers: PlainServers, folder: Path) -> float:
+def ours(servers: PlainServers, folder: Path, connections: int) -> float:
     """Acknowledged and recorded puts a second with 64 in flight."""
-    spec = GeneratorSpec(urls=servers.urls, mix=PUTS, record=str(folder / "history-{worker}.jsonl"))
+    record = str(folder / "history-{worker}.jsonl")
+    spec = GeneratorSpec(urls=servers.urls, mix=PUTS, connections=connections, record=record)
     (generator,) = start_generators(spec, 1, sockets=socket)
     generator.saturate(IN_FLIGHT)
     samples = _collect(generator, RUN_S)
@@ -110,15 +112,15 @@ def theirs(servers: PlainServers, messages: int) -> float:
     return float(found[1].replace(",", ""))
 
 
-def ratio(servers: PlainServers, folder: Path) -> tuple[float, float]:
+def ratio(servers: PlainServers, folder: Path, connections: int = 1) -> tuple[float, float]:
     """Median of ours over theirs, pair by pair, and our median rate."""
     pairs = []
     for number in range(PAIRS):
         if number % 2:
             other = theirs(servers, 40_000)
-            own = ours(servers, folder)
+            own = ours(servers, folder, connections)
         else:
-            own = ours(servers, folder)
+            own = ours(servers, folder, connections)
             other = theirs(servers, 40_000)
         print(f"# {own:.0f} against {other:.0f} puts/s", file=sys.stderr)
         pairs.append((own / other, own))
@@ -192,6 +194,8 @@ def main() -> None:
         factor, rate_hz = ratio(servers, Path(folder))
         print(f"generator: {factor:.2f} x nats bench kv put")
         print(f"generator rate: {rate_hz:.0f} puts/s recorded")
+        three, _ = ratio(servers, Path(folder), connections=3)
+        print(f"generator over three connections: {three:.2f} x nats bench kv put")
         print(f"stall error: {stall_error(servers):.1f} %")
         print(f"locust overhead: {locust_overhead_us(servers):.1f} us", flush=True)
 
