@@ -40,6 +40,18 @@ MARKED: dict[str, tuple[Status, list[Row]]] = {
     "told twice": (Status.BROKEN, [*SEEN, told(105), told(107, 3)]),
     "a rewritten value is told of once": (Status.HOLDS, [*SEEN, *REWRITTEN, told(155, 3)]),
     "a rewritten value is never told of": (Status.BROKEN, [*SEEN, *REWRITTEN]),
+    "an earlier value's end is not the last one's": (
+        Status.HOLDS,
+        [
+            START,
+            op(Kind.PUT, 0, None, value=1),
+            shown(2),
+            op(Kind.PUT, 103, 104, value=3, revision=3),
+            told(105, 2),
+            shown(106, 3),
+            told(208, 4),
+        ],
+    ),
     "never shown, nothing owed": (Status.UNKNOWN, [START, PUT]),
     "due after the watch ended": (
         Status.UNKNOWN,

@@ -43,7 +43,7 @@ def watchers_are_told_of_expiries(late_s: float, *, after_faults: bool = False) 
             owed += len(puts)
             told += len(puts) if one["marker_s"] else 0
             silent += 0 if one["marker_s"] else len(puts)
-            wrong += _wrongly_told(lives, puts, events, bool(one["marker_s"]))
+            wrong += _wrongly_told(history, lives, puts, events, bool(one["marker_s"]))
         evidence: dict[str, int | float | str] = {
             "watchers": len(watched),
             "expiries_lived_through": owed,
@@ -101,10 +101,18 @@ def _events_by_key(history: History, client: int) -> dict[int, list[int]]:
 
 
 def _wrongly_told(
-    lives: Lifetimes, puts: NDArray[np.intp], events: Mapping[int, list[int]], markers: bool
+    history: History,
+    lives: Lifetimes,
+    puts: NDArray[np.intp],
+    events: Mapping[int, list[int]],
+    markers: bool,
 ) -> Iterator[Finding]:
+    """A marker is of what was there below its revision: an earlier one is no end of the last put."""
+    revision = history.operations.revision
     for put in puts.tolist():
         row, told = int(lives.log.row[put]), events.get(int(lives.log.key[put]), [])
+        if markers:
+            told = [event for event in told if revision[event] > lives.log.revision[put]]
         if markers and not told:
             yield "its expiry was never told:", (row,)
         elif markers and len(told) > 1:
