@@ -164,6 +164,11 @@ class Recorder:
             counts[bucket] = counts.get(bucket, 0) + self._puts.get(index, 0)
         return counts
 
+    def short_of(self, wanted: Mapping[str, int], since: Mapping[str, int]) -> list[str]:
+        """The buckets that have not `wanted` more acknowledged puts than `since`."""
+        now = self.acknowledged_puts()
+        return [b for b, number in wanted.items() if now.get(b, 0) - since.get(b, 0) < number]
+
     def event(
         self,
         kind: Kind,

@@ -113,14 +113,18 @@ def a_new_pod_has_the_old_volume(facts: Facts) -> Verdict:
         return broken(f"the new pod has another volume: {'; '.join(moved)}")
     if not before["streams"]:
         return unknown(f"{facts['server']} had no stream before")
-    lost = [
+    if lost := streams_cut_short(before, after):
+        return broken(f"{facts['server']} came back without all of {', '.join(lost)}")
+    return holds("the successor has the volume and all streams", streams=len(before["streams"]))
+
+
+def streams_cut_short(before: Facts, after: Facts) -> list[str]:
+    """The streams that ended later before than they do after, or are gone, by name."""
+    return sorted(
         name
         for name, stream in before["streams"].items()
         if after["streams"].get(name, {}).get("last_seq", -1) < stream["last_seq"]
-    ]
-    if lost:
-        return broken(f"{facts['server']} came back without all of {', '.join(sorted(lost))}")
-    return holds("the successor has the volume and all streams", streams=len(before["streams"]))
+    )
 
 
 def no_probe_kills_a_server(facts: Facts) -> Verdict:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from natsproof.checkers.kubernetes import streams_cut_short
 from natsproof.verdict import Exhibit, Verdict, broken, holds, unknown
 
 Facts = Mapping[str, Any]
@@ -52,13 +53,8 @@ def the_volume_outlives_the_nodes_outage(facts: Facts) -> Verdict:
     ]
     if moved:
         return broken(f"after the outage the claims have other volumes: {'; '.join(moved)}")
-    lost = [
-        name
-        for name, stream in before["streams"].items()
-        if after["streams"].get(name, {}).get("last_seq", -1) < stream["last_seq"]
-    ]
-    if lost:
-        return broken(f"{facts['server']} came back without all of {', '.join(sorted(lost))}")
+    if lost := streams_cut_short(before, after):
+        return broken(f"{facts['server']} came back without all of {', '.join(lost)}")
     return holds("the same volume and all streams", streams=len(before["streams"]))
 
 

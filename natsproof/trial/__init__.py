@@ -301,11 +301,10 @@ class _Run:
 
     async def _enough(self, number: int, since: Mapping[str, int] = NOTHING) -> None:
         """Wait until each bucket has `number` more acknowledged puts than `since`."""
+        wanted = dict.fromkeys(self.trial.buckets, number)
 
         async def enough() -> bool:
-            now = self.recorder.acknowledged_puts()
-            short = (b for b in self.trial.buckets if now.get(b, 0) - since.get(b, 0) < number)
-            return self.stage.ending.is_set() or next(short, None) is None
+            return self.stage.ending.is_set() or not self.recorder.short_of(wanted, since)
 
         try:
             await until("enough acknowledged puts", enough, within_s=self.trial.patience_s)

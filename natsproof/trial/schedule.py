@@ -76,7 +76,7 @@ class Schedule:
         landed = await asyncio.to_thread(self._inject, number, fault)
         if landed is None or getattr(fault, "one_shot", False):
             return
-        since = self._recorder.acknowledged_puts()
+        since = self._recorder.acknowledged_puts() if self.wanted else {}
         if fault.down_s is None:
             await ending.wait()
         else:
@@ -88,9 +88,7 @@ class Schedule:
         """Until enough was acknowledged since the fault landed: that writes go on is seen while it is on."""
         deadline = Deadline.within(self.wait_s)
         while self.wanted and not deadline.passed:
-            now = self._recorder.acknowledged_puts()
-            short = [b for b, number in self.wanted.items() if now.get(b, 0) - since.get(b, 0) < number]
-            if not short or await _within(ending, LOOK_EVERY_S):
+            if not self._recorder.short_of(self.wanted, since) or await _within(ending, LOOK_EVERY_S):
                 return
 
     def _inject(self, number: int, fault: Fault) -> int | None:
