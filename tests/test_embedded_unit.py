@@ -154,8 +154,9 @@ def test_a_pod_has_a_name_under_its_headless_service() -> None:
     assert resolve("NATS-1.svc.ns.svc.cluster.local") == ["10.0.0.1"]
 
 
-def test_a_pod_has_no_name_under_a_service_with_an_address() -> None:
-    assert resolve("nats-1.svc.ns.svc.cluster.local", headless=False) is None
+def test_a_pod_has_a_name_under_a_service_with_an_address_as_coredns_answers() -> None:
+    assert resolve("nats-1.svc.ns.svc.cluster.local", headless=False) == ["10.0.0.1"]
+    assert resolve("nats-1.svc.ns.svc.cluster.local", headless=False, ready=(True, False)) is None
 
 
 def test_a_pod_that_is_not_ready_has_a_name_only_if_published() -> None:

@@ -1,8 +1,9 @@
 """The cluster's DNS: pods and services under svc.cluster.local with Kubernetes' readiness rule.
 
-A pod's own name exists only under a headless service that selects it and is its governing service, and only
-while the pod is Ready, unless the service publishes not-ready addresses. A service with a cluster address is
-answered with the addresses of its Ready pods: there is no kube-proxy here.
+A pod's own name exists only under its governing service, if that selects it, and only while the pod is Ready,
+unless the service publishes not-ready addresses. The specification promises such names below headless services
+alone; CoreDNS answers them below any (docs/findings.md 22), and so does this. A service with a cluster address
+is answered with the addresses of its Ready pods: there is no kube-proxy here.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def resolve(
         ]
         if not host:
             return [pod.address for pod in behind] or (None if service.headless else [])
-        if not service.headless or len(host) > 1:
+        if len(host) > 1:
             return None
         named = [p.address for p in behind if p.hostname == host[0] and p.subdomain == service.name]
         return named or None

@@ -84,12 +84,6 @@ BUCKETS = (
 
 STARTS = (
     Mutant(
-        "a governing Service with an address",
-        "contract",
-        (READY,),
-        edits=(Edit("service.yaml", "  clusterIP: None\n", ""),),
-    ),
-    Mutant(
         "unready servers have no name",
         "contract",
         (READY,),
