@@ -4,7 +4,8 @@ NatsproofError
 ├── ContractError        the manifests cannot be read or contradict their schema   exit code 4
 ├── UsageError           an option or a call of ours is wrong                      exit code 4
 ├── ClusterError         the platform could not be started, reached or steered     exit code 3
-│   └── NotAvailableHere the host cannot do this (missing kernel part, privilege)
+│   ├── NotAvailableHere the host cannot do this (missing kernel part, privilege)
+│   └── NotUp            its manifests were applied and it did not come up: evidence, not trouble
 ├── DeadlineExceeded     a bounded wait ran out
 ├── FaultDidNotLand      the independent witness does not confirm the fault
 ├── HistoryError         a history file is damaged or of an unknown schema
@@ -33,6 +34,13 @@ class ClusterError(NatsproofError):
 
 class NotAvailableHere(ClusterError):
     """This host cannot do what was asked; the text says which part is missing."""
+
+
+class NotUp(ClusterError):
+    """The manifests were applied and the platform did not come up: this alone refutes that it starts.
+
+    Every other ClusterError at a start says something about the host or about us, and decides nothing.
+    """
 
 
 class DeadlineExceeded(NatsproofError):

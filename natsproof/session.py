@@ -12,13 +12,13 @@ import os
 import shutil
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from natsproof import background, clock
-from natsproof.errors import ClusterError, EvidenceMissing, NatsproofError, UsageError
+from natsproof.errors import ClusterError, EvidenceMissing, NatsproofError, NotUp, UsageError
 from natsproof.report.run_folder import RunFolder, slug, write_atomically
 
 if TYPE_CHECKING:
@@ -193,22 +193,33 @@ class Session:
             return
         if self._shared is None:
             self._shared_workdir = self._workdir()
-            self._shared = self._started(self._shared_workdir, evidence, needs)
+            self._shared = self._started(self._shared_workdir, evidence, needs, note=self._startup_file)
         try:
             yield self._shared
         finally:
             _collect(self._shared, evidence)
 
-    def _started(self, workdir: Path, evidence: Path, needs: Collection[str]) -> Cluster:
-        """A cluster that is up. One that does not start leaves its logs and nothing else."""
-        if self._failed_starts >= MAX_FAILED_STARTS:
+    def _started(
+        self, workdir: Path, evidence: Path, needs: Collection[str], *, note: Path | None = None
+    ) -> Cluster:
+        """A cluster that is up. One that does not start leaves its logs and nothing else.
+
+        `note`: file for how it came up, or for how the platform did not."""
+        noted = note is None or note.exists()  # until then its own start is still to be seen
+        if noted and self._failed_starts >= MAX_FAILED_STARTS:
             raise ClusterError(f"the platform did not start {MAX_FAILED_STARTS} times: {self._last_failure}")
+        began_ns = clock.now_ns()
         try:
             cluster = self._open_cluster(workdir)
             try:
                 if needs and hasattr(cluster, "prepare"):
                     cluster.prepare(needs)
                 cluster.up()
+                _note_start(note, cluster, began_ns)
+            except NotUp as problem:
+                _note_start(note, cluster, began_ns, str(problem))
+                _end(cluster, evidence)
+                raise
             except BaseException:
                 _end(cluster, evidence)
                 raise
@@ -254,37 +265,36 @@ class Session:
                 write_atomically(file, json.dumps({"name": name, "seen": seen}, indent=1, default=str))
         return json.loads(file.read_text())["seen"]
 
+    @property
+    def _startup_file(self) -> Path:
+        return self.folder.path / "observations" / "startup.json"
+
     def startup(self) -> dict[str, Any]:
-        """How the platform came up from its manifests. That it did not is a fact here, not an error."""
-        file = self.folder.path / "observations" / "startup.json"
+        """How the platform came up from its manifests. That it did not is a fact here, not an error.
+
+        A cluster that all trials share starts once: what that start showed is the fact. Raises ClusterError
+        if the platform was not even tried, because the host or natsproof failed before."""
+        file = self._startup_file
         if self.rejudge and not file.exists():
             return dict(self.observe("startup", lambda cluster: {}))
         with self._lock("startup"):
             if not file.exists():
-                seen = self._start_and_look(self.folder.path / "observations" / "startup")
-                write_atomically(file, json.dumps({"name": "startup", "seen": seen}, indent=1, default=str))
+                evidence = self.folder.path / "observations" / "startup"
+                with suppress(NotUp):  # noted in the file
+                    if self._per_trial:
+                        self._start_and_end(evidence, note=file)
+                    else:
+                        with self.cluster(evidence, fresh=False):
+                            pass
+        if not file.exists():
+            raise EvidenceMissing("the start of the platform was not seen: it was up before this session")
         return dict(json.loads(file.read_text())["seen"])
 
-    def _start_and_look(self, evidence: Path) -> dict[str, Any]:
-        began_ns, error = clock.now_ns(), ""
+    def _start_and_end(self, evidence: Path, *, note: Path) -> None:
         workdir = self._workdir()
-        cluster = self._open_cluster(workdir)
         try:
-            try:
-                cluster.up()
-            except ClusterError as problem:
-                error = str(problem)
-            job = cluster.job
-            return {
-                "up": not error,
-                "error": error,
-                "took_s": round(clock.as_seconds(clock.now_ns() - began_ns), 3),
-                "job": None if job is None else _plain(job),
-                "events": [_plain(event) for event in cluster.events()],
-                "cluster": _plain(cluster.describe()),
-            }
+            _end(self._started(workdir, evidence, (), note=note), evidence)
         finally:
-            _end(cluster, evidence)
             self._clear(workdir)
 
     def close(self) -> None:
@@ -307,6 +317,21 @@ class Session:
 
             clock.wait_until(f"another worker to end {name}", taken, within_s=WAIT_FOR_TRIAL_S, every_s=0.1)
             yield
+
+
+def _note_start(file: Path | None, cluster: Cluster, began_ns: int, error: str = "") -> None:
+    if file is None or file.exists():
+        return
+    job = cluster.job
+    seen = {
+        "up": not error,
+        "error": error,
+        "took_s": round(clock.as_seconds(clock.now_ns() - began_ns), 3),
+        "job": None if job is None else _plain(job),
+        "events": [_plain(event) for event in cluster.events()],
+        "cluster": _plain(cluster.describe()),
+    }
+    write_atomically(file, json.dumps({"name": "startup", "seen": seen}, indent=1, default=str))
 
 
 def _end(cluster: Cluster, evidence: Path) -> None:

@@ -26,7 +26,7 @@ from natsproof.cluster import CAPABILITIES
 from natsproof.cluster.embedded import EmbeddedCluster, embedded, enter_universe
 from natsproof.contract.loader import load_documents, read_files
 from natsproof.contract.model import Contract
-from natsproof.errors import ClusterError, DeadlineExceeded
+from natsproof.errors import ClusterError, DeadlineExceeded, NotUp
 
 ROOT = Path(__file__).parent.parent
 BUCKET = "message_state"
@@ -242,12 +242,13 @@ def refused(folder: Path, *changes: tuple[str, str], within_s: float = 6) -> Any
     except ClusterError as problem:
         return {
             "error": str(problem),
+            "decides": isinstance(problem, NotUp),
             "log": cluster.log("nats-platform-0"),
             "pods": sorted({e.pod for e in cluster.events() if e.what == "created"}),
         }
     finally:
         cluster.down()
-    return {"error": "", "log": "", "pods": []}
+    return {"error": "", "decides": False, "log": "", "pods": []}
 
 
 @scenario
@@ -258,7 +259,13 @@ def ordered_deadlock(folder: Path) -> Any:
 
 @scenario
 def governing_service_with_address(folder: Path) -> Any:
-    return refused(folder, ("clusterIP: None", "type: ClusterIP"))
+    """As CoreDNS has it, pods have names below it; the rule refuses it all the same."""
+    return refused(folder, ("clusterIP: None", "type: ClusterIP"), within_s=20)
+
+
+@scenario
+def image_only_kubernetes_has(folder: Path) -> Any:
+    return refused(folder, ("image: natsio/nats-box:0.18.0", "image: registry.example/nats-cli:1"))
 
 
 @scenario

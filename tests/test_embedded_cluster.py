@@ -187,7 +187,6 @@ def test_a_failing_liveness_probe_kills_and_restarts_with_back_off(folder: Path)
     ("name", "said"),
     [
         ("ordered_deadlock", "2 pods were not created yet (ordered start)"),
-        ("governing_service_with_address", "not Ready: nats-platform-0, nats-platform-1, nats-platform-2"),
         ("names_of_ready_pods_only", "no such host"),
         ("failing_job", "BackoffLimitExceeded (0)"),
         ("root_where_root_is_refused", "runAsNonRoot, but the image runs as root; set runAsUser"),
@@ -197,7 +196,18 @@ def test_defects_of_manifests_show_as_on_kubernetes(name: str, said: str, folder
     facts = scenario(name, folder)
     assert "come up" in facts["error"] or "Job failed" in facts["error"]
     assert said in facts["error"] + facts["log"]
+    assert facts["decides"], "this start is evidence against the manifests"
     assert ("nats-platform-1" in facts["pods"]) == (name != "ordered_deadlock")
+
+
+def test_pods_have_names_below_a_service_with_an_address(folder: Path) -> None:
+    assert scenario("governing_service_with_address", folder)["error"] == ""
+
+
+def test_what_only_embedded_cannot_run_decides_nothing(folder: Path) -> None:
+    facts = scenario("image_only_kubernetes_has", folder)
+    assert "no stand-in for the image 'registry.example/nats-cli:1'" in facts["error"]
+    assert not facts["decides"]
 
 
 @pytest.mark.root

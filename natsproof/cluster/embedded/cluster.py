@@ -24,11 +24,12 @@ from natsproof.cluster.embedded.kubelet import ContainerState
 from natsproof.cluster.embedded.loopback import LoopbackRuntime
 from natsproof.cluster.embedded.podplan import secret_values
 from natsproof.cluster.embedded.probes import port_of
+from natsproof.cluster.embedded.refused import NOT_POSSIBLE
 from natsproof.cluster.embedded.runtime import Runtime, is_stopped
 from natsproof.cluster.embedded.stores import FolderStore, VolumeStore
 from natsproof.cluster.embedded.universe import universe
 from natsproof.contract.model import Contract
-from natsproof.errors import ClusterError, DeadlineExceeded, UsageError
+from natsproof.errors import ClusterError, DeadlineExceeded, NotUp, UsageError
 
 UP_LIMIT_S = 120.0
 VERB_LIMIT_S = 30.0
@@ -56,7 +57,7 @@ class EmbeddedCluster:
         """Before `up`: the capabilities that will be used. Some need volumes of another make."""
 
     def up(self, *, within_s: float = UP_LIMIT_S) -> None:
-        """Until every pod is Ready and the Job complete. Raises ClusterError with events and log lines."""
+        """Until every pod is Ready and the Job complete. Raises NotUp with events and log lines."""
         self.begin()
         try:
             self.wait_ready(within_s=within_s)
@@ -85,12 +86,17 @@ class EmbeddedCluster:
             waiting = ", ".join(not_ready) or "no pod"
             job = "" if plane.job is None or plane.job.done else "; the set-up Job is not complete"
             more = f"; {missing} pods were not created yet (ordered start)" if missing > 0 else ""
-            raise ClusterError(
+            raise self._not_up()(
                 f"the platform did not come up within {within_s:g} s: not Ready: {waiting}{more}{job}\n"
                 f"{self._evidence()}"
             ) from None
         except ClusterError as problem:
-            raise ClusterError(f"{problem}\n{self._evidence()}") from problem
+            raise type(problem)(f"{problem}\n{self._evidence()}") from problem
+
+    def _not_up(self) -> type[ClusterError]:
+        """NotUp, unless something of ours or of the host's kept a pod back: then nothing is known."""
+        stopped_here = any(event.what == NOT_POSSIBLE for event in self.events())
+        return ClusterError if stopped_here else NotUp
 
     def down(self) -> None:
         plane, runtime = self._plane, self._runtime

@@ -15,11 +15,12 @@ from natsproof.cluster import JobResult
 from natsproof.cluster.embedded import dns
 from natsproof.cluster.embedded.kubelet import Node, Pod
 from natsproof.cluster.embedded.podplan import CLUSTER_DOMAIN, PodIdentity
+from natsproof.cluster.embedded.refused import PodRefused
 from natsproof.cluster.embedded.runtime import Runtime, StartGate
 from natsproof.cluster.embedded.setup_job import JobRun
 from natsproof.cluster.embedded.stores import VolumeStore
 from natsproof.contract.model import Contract, StatefulSet
-from natsproof.errors import ClusterError, DeadlineExceeded, UsageError
+from natsproof.errors import ClusterError, DeadlineExceeded, NotUp, UsageError
 
 T = TypeVar("T")
 GATE_LIMIT_S = 2.0  # servers that are made ready wait this long for those that are not
@@ -168,11 +169,11 @@ class ControlPlane:
         return pod
 
     def claim_folder(self, claim: str, pod: str) -> Path:
-        """The folder that stands for a persistent volume. Raises ClusterError for an unknown claim."""
+        """The folder that stands for a persistent volume. Raises PodRefused for an unknown claim."""
         for template in self.statefulset.claims:
             if template.name == claim:
                 return self.store.folder(claim, pod, template.storage_bytes)
-        raise ClusterError(f"volume {claim!r} of {pod} is neither in the pod nor a claim template")
+        raise PodRefused(f"volume {claim!r} of {pod} is neither in the pod nor a claim template")
 
     def _job_pod(self, attempt: int) -> Pod:
         job = self.contract.job
@@ -257,4 +258,4 @@ class ControlPlane:
         if self.failure:
             raise ClusterError(f"the embedded cluster itself failed: {self.failure!r}") from self.failure
         if self.job and not self.job.complete:
-            raise ClusterError("the set-up Job failed")
+            raise NotUp("the set-up Job failed")

@@ -1,9 +1,9 @@
 """The cluster's DNS: pods and services under svc.cluster.local with Kubernetes' readiness rule.
 
-A pod's own name exists only under its governing service, if that selects it, and only while the pod is Ready,
-unless the service publishes not-ready addresses. The specification promises such names below headless services
-alone; CoreDNS answers them below any (docs/findings.md 22), and so does this. A service with a cluster address
-is answered with the addresses of its Ready pods: there is no kube-proxy here.
+A pod's own name exists only under its governing service, if that selects it, and only while the pod is
+Ready, unless the service publishes not-ready addresses. The specification promises such names below headless
+services alone; CoreDNS answers them below any (docs/findings.md 22), and so does this. A service with a
+cluster address is answered with the addresses of its Ready pods: there is no kube-proxy here.
 """
 
 from __future__ import annotations

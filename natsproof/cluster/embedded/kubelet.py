@@ -14,7 +14,8 @@ from natsproof.cluster import PodEvent
 from natsproof.cluster.embedded import podplan, probes
 from natsproof.cluster.embedded.images import known
 from natsproof.cluster.embedded.pid1 import Launch
-from natsproof.cluster.embedded.podplan import PodIdentity, PodRefused
+from natsproof.cluster.embedded.podplan import PodIdentity
+from natsproof.cluster.embedded.refused import PodRefused, kept_back
 from natsproof.cluster.embedded.runtime import Running, Runtime, StartGate
 from natsproof.cluster.embedded.volumes import PodVolumes
 from natsproof.contract.model import Container, Contract, PodSpec, Probe
@@ -97,7 +98,8 @@ class Pod:
     ) -> None:
         self.node, self.spec, self.identity = node, spec, identity
         self.name = identity.name
-        self.states = {c.name: ContainerState(c) for c in spec.containers if known(c.image)}
+        run = [c for c in spec.containers if known(c.image)] or spec.containers  # sidecars may be left out
+        self.states = {c.name: ContainerState(c) for c in run}
         self.deleting = False
         self.finished: bool | None = None  # of a pod that does not restart: whether it succeeded
         self._claim, self._gate = claim, gate
@@ -135,7 +137,7 @@ class Pod:
                 )
                 del self.states[container.name]
         except ClusterError as problem:
-            self.node.record(self.name, "held", str(problem))
+            self.node.record(self.name, kept_back(problem), str(problem))
             return
         keep = [self._keep(state, self.spec.restart_policy) for state in self.states.values()]
         await asyncio.gather(*keep)
@@ -166,7 +168,7 @@ class Pod:
             try:
                 process = await self._start_at_gate(state)
             except ClusterError as problem:
-                self.node.record(self.name, "held", str(problem))
+                self.node.record(self.name, kept_back(problem), str(problem))
                 state.next_backoff_s = max(state.next_backoff_s, BACKOFF_S)
             else:
                 await self._run(state, process)

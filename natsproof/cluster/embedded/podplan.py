@@ -11,13 +11,9 @@ from typing import Any
 
 from natsproof.cluster.embedded.images import Image, expand, expand_all, image_of
 from natsproof.cluster.embedded.pid1 import Launch
+from natsproof.cluster.embedded.refused import PodRefused
 from natsproof.cluster.embedded.volumes import PodVolumes
 from natsproof.contract.model import ConfigMap, Container, Contract, EnvVar, PodSpec
-from natsproof.errors import ClusterError
-
-
-class PodRefused(ClusterError):
-    """Kubernetes would not start this pod or container (CreateContainerConfigError, missing volume)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from natsproof.cluster.embedded.refused import PodRefused
 from natsproof.contract.model import PodSpec, Volume, VolumeMount
 from natsproof.errors import ClusterError
 
@@ -43,9 +44,7 @@ class PodVolumes:
         fixed = volume is not None and (volume.config_map is not None or volume.secret is not None)
         if mount.sub_path and not inside.exists():
             if fixed:
-                raise ClusterError(
-                    f"{mount.place}: subPath {mount.sub_path!r} is not in volume {mount.name!r}"
-                )
+                raise PodRefused(f"{mount.place}: subPath {mount.sub_path!r} is not in volume {mount.name!r}")
             inside.mkdir(parents=True)
         return inside, fixed
 
@@ -80,7 +79,7 @@ class PodVolumes:
             return dict(data)
         missing = sorted(set(volume.items) - set(data))
         if missing:
-            raise ClusterError(f"{volume.place}: {kind} has no key {missing[0]!r}; it has {sorted(data)}")
+            raise PodRefused(f"{volume.place}: {kind} has no key {missing[0]!r}; it has {sorted(data)}")
         return {path: data[key] for key, path in volume.items.items()}
 
     def _own(self, folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from pathlib import Path
@@ -23,6 +24,8 @@ ADDONS = "NATSPROOF_ADDONS"
 ATTACH = "NATSPROOF_KIND_CLUSTER"
 #: Worker nodes of a new kind cluster (3); five servers, as the runbook scales to, need five.
 WORKERS = "NATSPROOF_KIND_WORKERS"
+#: Clusters of one process have different names: two may stand at once.
+_NUMBER = itertools.count()
 
 
 def open_cluster(
@@ -60,7 +63,7 @@ def open_cluster(
     return kind_class(addons, machine, workdir)(
         contract,
         workdir=workdir,
-        run_id=f"{Path(workdir).parent.parent.name}-{os.getpid()}",
+        run_id=f"{Path(workdir).parent.parent.name}-{os.getpid()}-{next(_NUMBER)}",
         keep=keep,
         node_image=os.environ.get(NODE_IMAGE),
         archives=archives,

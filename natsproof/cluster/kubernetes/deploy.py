@@ -13,7 +13,7 @@ from natsproof.cluster.kubernetes.api import Api, ApiError
 from natsproof.cluster.kubernetes.drift import namespace_of
 from natsproof.cluster.kubernetes.watch import PodWatch, container_status, is_ready
 from natsproof.contract.model import Contract, KubernetesObject
-from natsproof.errors import ClusterError, DeadlineExceeded
+from natsproof.errors import ClusterError, DeadlineExceeded, NotUp
 
 #: What others refer to comes first; the Job waits until the servers are Ready.
 ORDER = (
@@ -40,6 +40,8 @@ HOPELESS = (
     "CreateContainerConfigError",
 )
 HOPELESS_AFTER_S = 15.0
+#: Answers of the API server that find fault with the object itself; others may come from its own state.
+INVALID = (400, 422)
 
 Say = Callable[[str], None]
 
@@ -64,7 +66,8 @@ def apply_platform(api: Api, contract: Contract, *, skip: tuple[str, ...] = ()) 
         try:
             api.apply(document(thing, contract))
         except ApiError as problem:
-            raise ClusterError(f"{thing.place}: {problem}") from None
+            kind = NotUp if problem.status in INVALID else ClusterError
+            raise kind(f"{thing.place}: {problem}") from None
 
 
 @dataclass(slots=True)
@@ -77,7 +80,7 @@ class Patience:
     within_s: float
 
     def until_ready(self, pods: tuple[str, ...]) -> float:
-        """Seconds it took. Raises ClusterError with each pod's state."""
+        """Seconds it took. Raises NotUp with each pod's state."""
         began_ns, said = clock.now_ns(), ""
 
         def all_ready() -> bool:
@@ -97,7 +100,7 @@ class Patience:
                 f"pods {', '.join(pods)} to be Ready", all_ready, within_s=self.within_s, every_s=0.1
             )
         except DeadlineExceeded as late:
-            raise ClusterError(f"{late}; last state: {said}{self._warnings(pods)}") from None
+            raise NotUp(f"{late}; last state: {said}{self._warnings(pods)}") from None
         return clock.as_seconds(clock.now_ns() - began_ns)
 
     def state(self, name: str) -> str:

@@ -22,7 +22,7 @@ from natsproof.cluster.kubernetes.pool import Pool
 from natsproof.cluster.kubernetes.volumes import Volume, volume_of
 from natsproof.cluster.kubernetes.watch import container_status
 from natsproof.contract.model import Contract
-from natsproof.errors import ClusterError, FaultDidNotLand, NatsproofError, UsageError
+from natsproof.errors import ClusterError, FaultDidNotLand, NatsproofError, NotUp, UsageError
 
 
 class KindCluster(Platform):
@@ -162,7 +162,7 @@ class KindCluster(Platform):
         with self._phase("job"):
             self._job = deploy.run_job(self.api, self.applied, say=self.say, within_s=JOB_S)
         if self._job is not None and not self._job.complete:
-            raise ClusterError(f"the set-up Job did not complete:\n{self._job.log[-2000:]}")
+            raise NotUp(f"the set-up Job did not complete:\n{self._job.log[-2000:]}")
         self.drift = drift.drift(self.api, self.applied)
 
     def configure(self, contract: Contract) -> None:

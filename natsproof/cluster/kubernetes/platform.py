@@ -20,7 +20,7 @@ from natsproof.cluster.kubernetes.monitoring import get_json
 from natsproof.cluster.kubernetes.tunnel import Tunnel
 from natsproof.cluster.kubernetes.watch import PodWatch, container_status, is_ready, is_running, uid
 from natsproof.contract.model import Contract
-from natsproof.errors import ClusterError, UsageError
+from natsproof.errors import ClusterError, NotUp, UsageError
 
 log = logging.getLogger("natsproof.kubernetes")
 
@@ -145,7 +145,7 @@ class Platform:
     def up(self) -> None:
         """Attach to the platform that runs there; nothing is created or changed.
 
-        Raises ClusterError if the contract's StatefulSet is absent or its pods are not Ready.
+        Raises NotUp if the contract's StatefulSet is absent or its pods are not Ready.
         """
         began = time.monotonic()
         self.connect()
@@ -153,7 +153,7 @@ class Platform:
             "StatefulSet", self.contract.statefulset.name, self.namespace, api_version="apps/v1"
         )
         if sets is None:
-            raise ClusterError(
+            raise NotUp(
                 f"{self.api.host}: no StatefulSet {self.contract.statefulset.name} in namespace "
                 f"{self.namespace}: deploy the platform there first"
             )
