@@ -1,9 +1,10 @@
 """Certifications of the shipped manifests, one after the other: is any claim ever not HOLDS?
 
-Prints `certifications: C of N without BROKEN or UNKNOWN`, and writes docs/certifications.md as it goes, so
-that a run that is ended early leaves what it has. Nothing is repeated or left out.
+Prints `certifications: C of N without BROKEN or UNKNOWN`. Each run is written down as it ends
+(suites/certifications.json, docs/certifications.md), so a series may go on another day: seeds count on.
+Nothing is repeated or left out.
 
-    python -m bench.certifications [times] [make certify's variables, such as CLAIMS=suites/test_quorum.py]
+    python -m bench.certifications [times] [kind] [make's variables, such as CLAIMS=suites/test_quorum.py]
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 import orjson
@@ -23,17 +25,22 @@ import orjson
 from bench.__main__ import machine
 
 ROOT = Path(__file__).parent.parent
+RUNS = ROOT / "suites" / "certifications.json"
 TABLE = ROOT / "docs" / "certifications.md"
 TIMES = 20
-LIMIT_S = 1500
+#: The target of make to the longest that one run may take.
+LIMIT_S = {"certify": 1500, "kind": 4500}
 #: Trials of each certification that cut the power of servers.
 POWER_CUT = "power-cut-"
+WRONG = ("BROKEN", "UNKNOWN")
 
 
 @dataclass
 class Run:
     """One certification: its exit code, seconds, counts by verdict, claims that do not hold, load."""
 
+    target: str
+    variables: str
     seed: int
     code: int
     took_s: float
@@ -41,28 +48,49 @@ class Run:
     wrong: list[str] = field(default_factory=list)
     power_cuts: int = 0
     load: float = 0.0
+    date: str = ""
+    commit: str = ""
+    machine: str = ""
 
     @property
     def good(self) -> bool:
         return self.code == 0 and not self.wrong
 
+    @property
+    def series(self) -> tuple[str, str]:
+        return self.target, self.variables
 
-def certify(seed: int, variables: list[str]) -> Run:
+
+def known() -> list[Run]:
+    return [Run(**row) for row in orjson.loads(RUNS.read_bytes())] if RUNS.is_file() else []
+
+
+def certify(target: str, seed: int, variables: list[str]) -> Run:
     began = time.monotonic()
-    command = ["make", "certify", f"SEED={seed}", *variables]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    command = ["make", target, f"SEED={seed}", *variables]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S[target], check=False
+    )
     took_s = time.monotonic() - began
     folder = (ROOT / "reports" / "latest").resolve()
-    certificate = orjson.loads((folder / "certificate.json").read_bytes())
-    claims = certificate["claims"]
+    claims = orjson.loads((folder / "certificate.json").read_bytes())["claims"]
     counts: dict[str, int] = {}
     for claim in claims:
         counts[claim["status"]] = counts.get(claim["status"], 0) + 1
-    wrong = [
-        f"{c['status']} {c['name']}: {c['reason']}" for c in claims if c["status"] in ("BROKEN", "UNKNOWN")
-    ]
-    cuts = [t for t in (folder / "trials").iterdir() if t.name.startswith(POWER_CUT)]
-    run = Run(seed, done.returncode, took_s, counts, wrong, len(cuts), os.getloadavg()[1])
+    run = Run(
+        target=target,
+        variables=" ".join(variables),
+        seed=seed,
+        code=done.returncode,
+        took_s=round(took_s, 1),
+        counts=counts,
+        wrong=[f"{c['status']} {c['name']}: {c['reason']}" for c in claims if c["status"] in WRONG],
+        power_cuts=sum(t.name.startswith(POWER_CUT) for t in (folder / "trials").iterdir()),
+        load=round(os.getloadavg()[1], 1),
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        commit=commit(),
+        machine=machine(),
+    )
     if run.good:
         shutil.rmtree(folder / "trials")  # the evidence of what does not hold is kept
     return run
@@ -75,42 +103,61 @@ def commit() -> str:
     return told.stdout.strip()
 
 
-def write_table(runs: list[Run], variables: list[str]) -> None:
-    date = datetime.datetime.now(datetime.UTC).date().isoformat()
-    good = sum(run.good for run in runs)
-    middle_s = statistics.median(run.took_s for run in runs)
+def page(runs: list[Run]) -> str:
+    """docs/certifications.md: a section for each series of equal commands."""
     lines = [
         "# Certifications in a row",
         "",
-        "Written by `python -m bench.certifications`: `make certify` of the shipped manifests again and",
-        "again, each with another seed, none repeated or left out. BROKEN or UNKNOWN is a false alarm.",
+        "Written by `python -m bench.certifications`: `make certify` or `make kind` of the shipped manifests",
+        "again and again, each with another seed, none repeated or left out.",
+        "BROKEN or UNKNOWN is a false alarm.",
+    ]
+    for series, members in groupby(sorted(runs, key=lambda r: r.series), key=lambda r: r.series):
+        lines += _section(series, list(members))
+    return "\n".join(lines) + "\n"
+
+
+def _section(series: tuple[str, str], runs: list[Run]) -> list[str]:
+    good = sum(run.good for run in runs)
+    middle_s = statistics.median(run.took_s for run in runs)
+    lines = [
         "",
-        f"{date}, commit {commit()}, {machine()}. Variables: {' '.join(variables) or 'none'}.",
+        f"## `make {series[0]}{' ' if series[1] else ''}{series[1]}`",
+        "",
         f"**{good} of {len(runs)} without BROKEN or UNKNOWN**, median {middle_s:.0f} s; "
-        f"{sum(run.power_cuts for run in runs)} trials cut the power of servers.",
+        f"{sum(run.power_cuts for run in runs)} trials cut the power of servers. "
+        f"On {', '.join(dict.fromkeys(run.machine for run in runs))}.",
         "",
-        "| seed | seconds | HOLDS | BROKEN | UNKNOWN | load | what did not hold |",
-        "|---|---|---|---|---|---|---|",
+        "| seed | date | commit | seconds | HOLDS | BROKEN | UNKNOWN | load | what did not hold |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for run in runs:
-        wrong = "; ".join(run.wrong).replace("|", "/") or ("" if run.code == 0 else f"exit {run.code}")
-        counts = [str(run.counts.get(s, 0)) for s in ("HOLDS", "BROKEN", "UNKNOWN")]
-        lines.append(f"| {run.seed} | {run.took_s:.0f} | {' | '.join(counts)} | {run.load:.1f} | {wrong} |")
-    TABLE.write_text("\n".join(lines) + "\n")
+        wrong = "; ".join(run.wrong).replace("|", "/").replace("\n", " ")
+        wrong = wrong or ("" if run.code == 0 else f"exit {run.code}")
+        counts = [str(run.counts.get(status, 0)) for status in ("HOLDS", *WRONG)]
+        cells = [str(run.seed), run.date, run.commit, f"{run.took_s:.0f}", *counts, f"{run.load:.1f}", wrong]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def write_down(runs: list[Run]) -> None:
+    RUNS.write_bytes(orjson.dumps([asdict(run) for run in runs], option=orjson.OPT_INDENT_2) + b"\n")
+    TABLE.write_text(page(runs))
 
 
 def main() -> int:
     words = sys.argv[1:]
     times = int(words.pop(0)) if words and words[0].isdigit() else TIMES
-    runs: list[Run] = []
-    for seed in range(1, times + 1):
-        runs.append(certify(seed, words))
+    target = words.pop(0) if words and words[0] in LIMIT_S else "certify"
+    runs, new = known(), []
+    before = [run.seed for run in runs if run.series == (target, " ".join(words))]
+    for seed in range(max(before, default=0) + 1, max(before, default=0) + 1 + times):
+        new.append(certify(target, seed, words))
         print(
-            f"# seed {seed}: {runs[-1].took_s:.0f} s, {runs[-1].counts} {'; '.join(runs[-1].wrong)}",
-            flush=True,
+            f"# seed {seed}: {new[-1].took_s:.0f} s, {new[-1].counts} {'; '.join(new[-1].wrong)}", flush=True
         )
-        write_table(runs, words)
-    good = sum(run.good for run in runs)
+        write_down([*runs, *new])
+    good = sum(run.good for run in new)
     print(f"certifications: {good} of {times} without BROKEN or UNKNOWN")
     return 0 if good == times else 1
 
