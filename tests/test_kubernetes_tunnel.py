@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from aiohttp import WSMsgType, web
 
 from natsproof.cluster.kubernetes.link import Link
 from natsproof.cluster.kubernetes.tunnel import PROTOCOL, Tunnel
+from natsproof.cluster.kubernetes.turns import Turn, Turns
 from natsproof.errors import ClusterError
 
 PORT = 4222
@@ -148,3 +150,56 @@ def test_a_closed_link_says_so() -> None:
     link.close()
     with pytest.raises(ClusterError, match="closed"):
         link.run(asyncio.sleep(0))
+
+
+async def first_to_last(at_once: int) -> list[int]:
+    turns, order = Turns(at_once, limit_s=5.0), []
+
+    async def one(number: int) -> None:
+        turn = await turns.take()
+        order.append(number)
+        await asyncio.sleep(0.01)
+        turn.over()
+
+    await asyncio.gather(*(one(number) for number in range(5)))
+    return order
+
+
+def test_the_last_to_ask_is_next_where_openings_are_few() -> None:
+    assert asyncio.run(first_to_last(1)) == [0, 4, 3, 2, 1]
+    assert asyncio.run(first_to_last(5)) == [0, 1, 2, 3, 4]
+
+
+def test_a_turn_that_is_never_given_back_is_over_in_time_and_only_once() -> None:
+    async def scene() -> None:
+        turns = Turns(1, limit_s=0.02)
+        silent = await turns.take()
+        async with asyncio.timeout(2):
+            second = await turns.take()
+        silent.over()  # long over: this must not make two turns of one
+        third = asyncio.ensure_future(turns.take())
+        await asyncio.sleep(0)
+        assert not third.done()
+        third.cancel()
+        await asyncio.gather(third, return_exceptions=True)
+        second.over()
+        (await turns.take()).over()
+
+    asyncio.run(scene())
+
+
+def test_who_gave_up_while_waiting_is_not_opened(link: Link, tunnel: Tunnel, pods: Pods) -> None:
+    link.openings = Turns(1, limit_s=5.0)
+    turn = link.run(link.openings.take())
+    open_wire(tunnel).close()
+    with open_wire(tunnel) as wire:
+        time.sleep(0.2)
+        assert pods.asked == [], "its turn has not come"
+        link.run(_over(turn))
+        assert exchange(wire, b"x") == b"nats-0<x"
+        time.sleep(0.2)
+    assert len(pods.asked) == 1
+
+
+async def _over(turn: Turn) -> None:
+    turn.over()

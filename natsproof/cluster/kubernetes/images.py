@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import re
 import tarfile
 from collections.abc import Callable, Iterable, Sequence
@@ -92,7 +93,7 @@ def lay_binary_over(image: str, *, base: Path, base_image: str, binary: Path, ta
             {"Config": config_name, "RepoTags": [image], "Layers": [*entry["Layers"], layer_name]},
         ]
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_suffix(".partial")
+        partial = target.with_suffix(f".{os.getpid()}.partial")  # two runs may build it at once
         with tarfile.open(partial, "w") as out:
             for name in entry["Layers"]:
                 _add(out, name, _bytes(source, name))

@@ -13,12 +13,15 @@ from typing import Any, TypeVar
 
 import aiohttp
 
+from natsproof.cluster.kubernetes.turns import Turns
 from natsproof.errors import ClusterError
 
 T = TypeVar("T")
 
 #: A closed transport says good-bye in later rounds of the loop; TLS needs more than one.
 TRANSPORTS_CLOSE_S = 0.1
+#: Port-forwards that may be on their way at once, and the longest that one of them counts as such.
+OPENED_AT_ONCE, OPENING_S = 12, 0.3
 
 
 class Link:
@@ -27,6 +30,7 @@ class Link:
     def __init__(self, configuration: Any) -> None:
         self._configuration = configuration
         self._loop = asyncio.new_event_loop()
+        self.openings = Turns(OPENED_AT_ONCE, OPENING_S)
         self._thread = threading.Thread(target=self._run, name="natsproof-kubernetes-link", daemon=True)
         self._thread.start()
         self.session: aiohttp.ClientSession = self.run(self._open_session())

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 import aiohttp
 
 from natsproof.cluster.kubernetes.link import Link
+from natsproof.cluster.kubernetes.turns import Turn
 
 PROTOCOL = "v4.channel.k8s.io"
 CHUNK_BYTES = 128 * 1024
@@ -83,7 +84,12 @@ class Tunnel:
         self._tasks.add(task)
         try:
             await self._wait_while_stalled("to_server")
-            await self._through_api(reader, writer)
+            turn = await self._link.openings.take()
+            try:
+                if not reader.at_eof():  # it may have given up while it waited
+                    await self._through_api(reader, writer, turn)
+            finally:
+                turn.over()
         except (aiohttp.ClientError, OSError, TimeoutError):
             self.failed += 1
         except asyncio.CancelledError:  # drop() or the end of the link: the connection just closes
@@ -92,7 +98,9 @@ class Tunnel:
             self._tasks.discard(task)
             writer.close()
 
-    async def _through_api(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _through_api(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, turn: Turn
+    ) -> None:
         url = f"{self._link.host}/api/v1/namespaces/{self._namespace}/pods/{self.pod}/portforward"
         async with asyncio.timeout(OPEN_S):
             web = await self._link.session.ws_connect(
@@ -105,7 +113,7 @@ class Tunnel:
             )
         self.opened += 1
         try:
-            await _first_to_end(self._up(reader, web), self._down(web, writer))
+            await _first_to_end(self._up(reader, web), self._down(web, writer, turn))
         finally:
             with contextlib.suppress(TimeoutError, aiohttp.ClientError):
                 async with asyncio.timeout(1):
@@ -116,7 +124,9 @@ class Tunnel:
             await self._wait_while_stalled("to_server")
             await web.send_bytes(b"\x00" + data)
 
-    async def _down(self, web: aiohttp.ClientWebSocketResponse, writer: asyncio.StreamWriter) -> None:
+    async def _down(
+        self, web: aiohttp.ClientWebSocketResponse, writer: asyncio.StreamWriter, turn: Turn
+    ) -> None:
         greeted: set[int] = set()  # the first message of each channel only repeats the port number
         async for message in web:
             if message.type is not aiohttp.WSMsgType.BINARY:
@@ -130,6 +140,7 @@ class Tunnel:
             if channel == 1:  # the kubelet's error text: nobody listens there
                 self.failed += 1
                 return
+            turn.over()  # the server is reached
             await self._wait_while_stalled("to_client")
             writer.write(data)
             await writer.drain()
