@@ -7,6 +7,10 @@ Not here   mutual exclusion in wall time: no lease can promise it; holders must 
 from __future__ import annotations
 
 from natsproof.checkers.guards import at_least, every_fault_landed, lock_acquisitions
+from natsproof.checkers.lock_evidence import (
+    acquisitions_after_a_purge,
+    holders_that_were_cut_off_and_came_back,
+)
 from natsproof.checkers.lock_liveness import a_free_lock_can_be_taken, no_lock_outlives_its_ttl
 from natsproof.checkers.locks import (
     no_lock_expires_early,
@@ -59,6 +63,27 @@ def test_a_free_lock_can_be_taken(certify, contract, trial):
         certify.run(trial),
         a_free_lock_can_be_taken(contract.promises.expiry_late_s),
         given=[ENOUGH],
+        promise=_place(contract),
+    )
+
+
+@on(LOCKS_CALM)
+def test_a_purged_lock_can_be_taken_again(certify, contract, trial):
+    """After an operator's purge the lock is free at once, and the holder of before is refused."""
+    history = certify.run(trial)
+    given = [ENOUGH, at_least(2, acquisitions_after_a_purge)]
+    free = a_free_lock_can_be_taken(contract.promises.expiry_late_s)
+    certify.that(history, free, given=given, promise=_place(contract))
+    certify.that(history, stale_holders_are_refused, given=given, promise=_place(contract))
+
+
+@on(LOCKS_PARTITIONED)
+def test_a_holder_that_was_cut_off_is_refused(certify, contract, trial):
+    """A holder cut off beyond its TTL loses the lock to another and is refused when it comes back."""
+    certify.that(
+        certify.run(trial),
+        stale_holders_are_refused,
+        given=[every_fault_landed, at_least(1, holders_that_were_cut_off_and_came_back)],
         promise=_place(contract),
     )
 

@@ -353,12 +353,17 @@ EXPIRY_CLOCK_AHEAD = Trial(
 )
 
 LOCKS = Locks((LOCK_BUCKET,), contenders=5, locks=2, ttl_s=4.0)
-LOCKS_CALM = Trial("locks", (LOCKS,), (), 16.0)
+LOCKS_CALM = Trial("locks", (replace(LOCKS, purge_every_s=2.0),), (), 16.0)
 LOCKS_LEADER_KILLED = Trial(
     "locks through a leader kill", (LOCKS,), (Kill("leader", at_s=3.0, down_s=8.0),), 26.0, 40.0
 )
+#: More contenders than locks, and long holdings: somebody beside the leader that is cut off holds one.
 LOCKS_PARTITIONED = Trial(
-    "locks through a partition", (LOCKS,), (Partition("leader", at_s=3.0, down_s=8.0),), 26.0, 40.0
+    "locks through a partition",
+    (replace(LOCKS, contenders=6, locks=5, hold_s=8.0, pinned=True),),
+    (Partition("leader", at_s=3.0, down_s=8.0),),
+    26.0,
+    40.0,
 )
 LOCKED = (LOCKS_CALM, LOCKS_LEADER_KILLED, LOCKS_PARTITIONED)
 

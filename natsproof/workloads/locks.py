@@ -1,4 +1,4 @@
-"""Contenders for few locks, with the reference lock client, stalled holders and stale releases."""
+"""Contenders for few locks, with the reference lock client: stalled, cut-off and purged holders."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from natsproof.workloads.twins import make_twin
 if TYPE_CHECKING:
     from natsproof.trial import Scene
 
+#: How a server that knows the lock says no; 10164 only says that another write is under way.
+WRONG_REVISION = "10071"
 _OUTCOMES = {Outcome.OK: OK, Outcome.FAILED: REFUSED, Outcome.UNKNOWN: IN_DOUBT}
 
 
@@ -48,7 +50,11 @@ def _written(answer: Answer) -> Written:
 class Locks:
     """`contenders` want `locks` locks; a holder keeps one for about `hold_s`, renewing every `renew_s` (at
     the latest every third of the TTL), and releases it. `stall_share` of the holdings stall instead for
-    1.3 TTL without renewing, then try a stale renewal and a stale release, which must be refused.
+    1.3 TTL without renewing, then try a stale renewal and a stale release, which must be refused. So does
+    a holder whose lease ran out because nobody answered it, as soon as it is answered again.
+
+    `pinned`: contender n speaks to server n (modulo their number) only, so that some are on either side of
+    a partition. `purge_every_s`: an operator purges one lock after the other, held or not, that often.
 
     `ttl_s` set: a twin of the bucket with that TTL; None: the bucket itself and its promised TTL. Each
     holding is a HELD row: from the answer to its create until the holder stopped believing; `revision`
@@ -64,6 +70,8 @@ class Locks:
     retry_s: float = 0.1
     stall_share: float = 0.15
     timeout_s: float = 1.0
+    pinned: bool = False
+    purge_every_s: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.buckets or self.contenders < 1 or self.locks < 1:
@@ -73,9 +81,17 @@ class Locks:
 
     async def prepare(self, scene: Scene) -> None:
         """A connection a contender; twins where a TTL is given."""
+        names = [server.name for server in scene.servers]
         contenders = [
-            await scene.client(f"contender {n}", timeout_s=self.timeout_s) for n in range(self.contenders)
+            await scene.client(
+                f"contender {n}",
+                server=names[n % len(names)] if self.pinned else None,
+                timeout_s=self.timeout_s,
+            )
+            for n in range(self.contenders)
         ]
+        if self.purge_every_s:
+            scene.kept["operator"] = await scene.client("operator", timeout_s=self.timeout_s)
         plots: list[tuple[str, float]] = []
         for bucket in self.buckets:
             if self.ttl_s is None:
@@ -89,9 +105,18 @@ class Locks:
 
     async def drive(self, scene: Scene) -> None:
         contenders: list[RecordingClient] = scene.kept["contenders"]
-        await asyncio.gather(
-            *(self._contend(scene, client, random.Random(scene.rng.random())) for client in contenders)
-        )
+        work = [self._contend(scene, client, random.Random(scene.rng.random())) for client in contenders]
+        if self.purge_every_s:
+            work.append(self._purge(scene, scene.kept["operator"]))
+        await asyncio.gather(*work)
+
+    async def _purge(self, scene: Scene, operator: RecordingClient) -> None:
+        """As an operator does who breaks a lock: `nats kv purge`, whoever holds it."""
+        number = 0
+        while await scene.rest(self.purge_every_s):
+            for bucket, _ in scene.kept["plots"]:
+                await operator.purge(bucket, scene.key(f"lock{number % self.locks}"))
+            number += 1
 
     async def finish(self, scene: Scene) -> None:
         """All locks were released or lapse by themselves."""
@@ -109,7 +134,7 @@ class Locks:
     ) -> None:
         began_ns = now_ns()
         stalls = rng.random() < self.stall_share
-        revision = lock.revision
+        revision, ends_ns = lock.revision, 0
         if stalls:
             await scene.rest(lock.ttl_s * 1.3)
         else:
@@ -131,6 +156,17 @@ class Locks:
             call_ns=began_ns,
             return_ns=max(began_ns, until_ns),
         )
-        if stalls and not lock.held():
-            await client.update(bucket, lock.key, revision)
+        if not lock.held() and (stalls or now_ns() < ends_ns):
+            await self._try_though_stale(scene, client, bucket, lock.key, revision)
         await lock.release()
+
+    async def _try_though_stale(
+        self, scene: Scene, client: RecordingClient, bucket: str, key: str, revision: int
+    ) -> None:
+        """A holder that does not know: it renews until a server decides."""
+        while True:
+            answer = await client.update(bucket, key, revision)
+            if answer.ok or WRONG_REVISION in answer.error:
+                return
+            if not await scene.rest(self.renew_s):
+                return

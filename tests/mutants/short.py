@@ -115,7 +115,7 @@ SHORT: dict[str, dict[str, Any]] = {
         "duration_s": 14.0,
     },
     "canaries in integration_locks": {"workloads": (REAL_TIME,), "duration_s": 14.0},
-    "locks": {"workloads": LOCKS, "duration_s": 10.0},
+    "locks": {"workloads": (replace(LOCKS[0], purge_every_s=1.0),), "duration_s": 10.0},
     "locks through a leader kill": {
         "workloads": LOCKS,
         "faults": (Kill("follower", at_s=2.5, down_s=2.0),),

@@ -278,6 +278,16 @@ CLIENTS = (
     _harness("canaries that nobody watches", instead(Expiry, "_until_gone", _at_once), VALUES[0]),
     _harness("contenders that never try", instead(Locks, "_contend", _at_once), *LOCK_CLAIMS),
     _harness(
+        "an operator who purges nothing",
+        instead(Locks, "_purge", _at_once),
+        "test_a_purged_lock_can_be_taken_again",
+    ),
+    _harness(
+        "holders that know when they are stale",
+        instead(Locks, "_try_though_stale", _at_once),
+        "test_a_holder_that_was_cut_off_is_refused",
+    ),
+    _harness(
         "contenders that never try under the fault",
         instead(Locks, "_contend", _at_once),
         "test_locks_were_tried_under_the_fault",
