@@ -1,4 +1,4 @@
-"""Run every benchmark in a process of its own and write docs/benchmarks.md.
+"""Run benchmarks, each in a process of its own; keep the figures and write docs/benchmarks.md.
 
 python -m bench [name ...]      names as in BENCHES; all of them without one
 """
@@ -12,7 +12,11 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import orjson
 
 #: name -> (what it must reach, seconds it may take)
 BENCHES: dict[str, tuple[str, int]] = {
@@ -30,6 +34,8 @@ BENCHES: dict[str, tuple[str, int]] = {
     "leaks": ("none after 20 SIGKILLs", 500),
 }
 ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "bench" / "results.json"
+PAGE = ROOT / "docs" / "benchmarks.md"
 FIGURE = re.compile(r"^([a-z][a-z0-9 ,^/-]*): (.+)$")
 
 
@@ -72,18 +78,41 @@ def run(name: str, budget_s: int) -> list[tuple[str, str]]:
     return [(key, value) for key, value in figures]
 
 
-def write_table(rows: list[str], left_out: list[str]) -> None:
-    """docs/benchmarks.md with what was measured so far: an interrupted run leaves what it has."""
-    date = datetime.datetime.now(datetime.UTC).date().isoformat()
-    missing = f"\nNot measured in this run: {', '.join(left_out)}.\n" if left_out else ""
-    load = os.getloadavg()[1]
-    (ROOT / "docs" / "benchmarks.md").write_text(
-        "# Benchmarks\n\nWritten by `make bench`; medians of one run.\n\n"
-        f"{date}, {machine()}, load average {load:.1f} at the end\n\n"
-        "| benchmark | figure | measured | must reach |\n|---|---|---|---|\n"
-        + "\n".join(rows)
-        + f"\n{missing}"
-    )
+def keep(name: str, figures: list[tuple[str, str]]) -> None:
+    """Write down what one benchmark gave, at once, and the page: an interrupted run leaves what it has."""
+    kept = orjson.loads(RESULTS.read_bytes()) if RESULTS.is_file() else {}
+    kept[name] = {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machine": machine(),
+        "load": round(os.getloadavg()[1], 1),
+        "figures": figures,
+    }
+    RESULTS.write_bytes(orjson.dumps(kept, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n")
+    PAGE.write_text(page(kept))
+
+
+def page(kept: Mapping[str, Any]) -> str:
+    """docs/benchmarks.md: each benchmark as it was measured last, with the day, the load and the machine."""
+    machines = list(dict.fromkeys(kept[name]["machine"] for name in BENCHES if name in kept))
+    lines = [
+        "# Benchmarks",
+        "",
+        "Written by `make bench` (`python -m bench NAME` for one); medians of one run. The load is the",
+        "average of five minutes at the end of the benchmark, which makes load itself.",
+        "",
+        "| benchmark | figure | measured | must reach | date, load, machine |",
+        "|---|---|---|---|---|",
+    ]
+    for name, (target, _) in BENCHES.items():
+        if name in kept:
+            run = kept[name]
+            when = f"{run['date']}, {run['load']}, {chr(ord('A') + machines.index(run['machine']))}"
+            lines += [f"| {name} | {key} | {value} | {target} | {when} |" for key, value in run["figures"]]
+    lines += ["", *(f"- {chr(ord('A') + number)}: {text}" for number, text in enumerate(machines))]
+    missing = [name for name in BENCHES if name not in kept]
+    if missing:
+        lines += ["", f"Not measured yet: {', '.join(missing)}."]
+    return "\n".join(lines) + "\n"
 
 
 def main(names: list[str]) -> int:
@@ -91,16 +120,13 @@ def main(names: list[str]) -> int:
     if unknown:
         print(f"no benchmark {', '.join(unknown)}; there are: {', '.join(BENCHES)}", file=sys.stderr)
         return 4
-    rows: list[str] = []
     failed = False
     for name in names or BENCHES:
-        target, budget_s = BENCHES[name]
-        for key, value in run(name, budget_s):
+        figures = run(name, BENCHES[name][1])
+        for key, value in figures:
             print(f"{key}: {value}", flush=True)
             failed |= value.startswith("FAILED")
-            rows.append(f"| {name} | {key} | {value} | {target} |")
-        if not names:
-            write_table(rows, left_out=[n for n in BENCHES if n not in {r.split(" ")[1] for r in rows}])
+        keep(name, figures)
     return int(failed)
 
 
