@@ -61,8 +61,8 @@ bench: develop   ## Measured figures as medians; the table goes to docs/benchmar
 mutants: develop ## The claim x mutant matrix and its score
 	$(BIN)/python -m tests.mutants $(ARGS)
 
-kind: setup      ## Certify on a kind cluster made for this run
-	$(BIN)/python -m pytest $(CLAIMS) --cluster kind --depth $(DEPTH) $(if $(SEED),--seed $(SEED)) $(ARGS)
+kind: setup      ## Certify on a kind cluster made for this run; load there: make load ARGS="--cluster kind"
+	$(BIN)/python -m pytest $(CLAIMS) --cluster kind -m "not load" --depth $(DEPTH) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 load: setup      ## The promised rate and latency, through repeated kills, under Locust
 	$(BIN)/python -m pytest suites/test_throughput.py --depth $(DEPTH) $(if $(SEED),--seed $(SEED)) $(ARGS)

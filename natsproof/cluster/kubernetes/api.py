@@ -273,12 +273,12 @@ def load_configuration(kubeconfig: Path | None, context: str | None) -> Any:
 
 
 def _contexts(file: str | None) -> str:
-    config: Any = kubernetes.config
-    try:
-        contexts, _ = config.list_kube_config_contexts(config_file=file)
-    except kubernetes.config.ConfigException:
+    library: Any = kubernetes.config.kube_config
+    merged = library.KubeConfigMerger(file or library.KUBE_CONFIG_DEFAULT_LOCATION).config
+    if merged is None:
         return "no kubeconfig was found"
-    return ", ".join(entry["name"] for entry in contexts) or "none"
+    # not list_kube_config_contexts: it refuses a file that names no current context
+    return ", ".join(entry["name"] for entry in merged.value.get("contexts") or ()) or "none"
 
 
 def message_of(problem: ApiException) -> str:

