@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from natsproof import __version__, host, under_test
+from natsproof import __version__, host, misplaced, under_test
 from natsproof import options as run_options
 from natsproof.certification import PROPERTY, Certification
 from natsproof.certify import Certify
@@ -62,6 +62,8 @@ def pytest_configure(config: pytest.Config) -> None:
             activate(config)
     elif names_suites(config.args, start) or run_options.given(config):
         activate(config)
+    else:
+        config.pluginmanager.register(misplaced.InController())
 
 
 def activate(config: pytest.Config) -> Certification:
@@ -249,7 +251,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     if CERTIFICATION not in config.stash:
         if hasattr(config, "workerinput"):
-            raise pytest.UsageError("claims outside suites/ need --manifests when run with -n")
+            config.pluginmanager.register(misplaced.InWorker(config))
+            return
         activate(config)
     for item in claims:
         item.stash[NODEID] = item.nodeid

