@@ -20,11 +20,13 @@ from natsproof.report.logs import window
 from natsproof.report.metrics import duration_s
 from natsproof.report.record import Claim, Run
 from natsproof.report.run_folder import RunFolder
-from natsproof.report.timeline import SAMPLE, timeline
+from natsproof.report.timeline import COLUMNS, SAMPLE, timeline
 from natsproof.verdict import Status
 
 #: Single operations drawn in the whole page; trials share them.
 TOTAL_SAMPLE = 60_000
+#: Columns of all pictures together, and the fewest of one: a run of hours has hundreds of trials.
+TOTAL_COLUMNS, FEWEST_COLUMNS = 80 * COLUMNS, 60
 _PLACE = re.compile(r"(?P<file>.+?):(?P<line>[1-9]\d*)$")
 
 
@@ -66,6 +68,7 @@ def _trials(folder: RunFolder, run: Run) -> tuple[dict[str, dict[str, Any]], Cov
     views: dict[str, dict[str, Any]] = {}
     coverage, problems = Coverage(), []
     sample = min(SAMPLE, TOTAL_SAMPLE // max(1, len(run.trials)))
+    columns = min(COLUMNS, max(FEWEST_COLUMNS, TOTAL_COLUMNS // max(1, len(run.trials))))
     moments: dict[str, list[float]] = {}
     for claim in run.claims:
         for shown in claim.exhibits:
@@ -83,7 +86,7 @@ def _trials(folder: RunFolder, run: Run) -> tuple[dict[str, dict[str, Any]], Cov
             problems.append(f"history of trial {name}: {problem}")
             continue
         coverage.add(history)
-        view["picture"] = timeline(history, sample)
+        view["picture"] = timeline(history, sample, columns)
         view["logs"] = window(history, path / "logs", moments.get(name, ()))
     return views, coverage, problems
 

@@ -26,7 +26,7 @@ SAMPLE, SAMPLE_BAD = 1600, 600
 Numbers = NDArray[np.int64]
 
 
-def timeline(history: History, sample: int = SAMPLE) -> dict[str, Any]:
+def timeline(history: History, sample: int = SAMPLE, columns: int = COLUMNS) -> dict[str, Any]:
     """JSON-able: seconds from the trial's start, microseconds for latencies, base64 bytes for lanes."""
     ops = history.operations
     ops = ops.where(ops.kind != Kind.REPLICA_ROW)
@@ -36,18 +36,18 @@ def timeline(history: History, sample: int = SAMPLE) -> dict[str, Any]:
     call = ops.call_ns - began_ns
     back = np.where(ops.return_ns == NEVER_NS, end_ns, ops.return_ns) - began_ns
     seen = np.where(ops.return_ns == NEVER_NS, call, back)  # what never returned is drawn where it began
-    column = np.clip(seen * COLUMNS // span_ns, 0, COLUMNS - 1)
+    column = np.clip(seen * columns // span_ns, 0, columns - 1)
     rows, names = _rows(history, ops)
     return {
         "span_s": round(span_ns / 1e9, 6),
-        "columns": COLUMNS,
+        "columns": columns,
         "rows": names,
         "lanes": {
-            outcome.name.lower(): _lane(rows[where], column[where], len(names))
+            outcome.name.lower(): _lane(rows[where], column[where], len(names), columns)
             for outcome in Outcome
             if (where := ops.outcome == outcome).any()
         },
-        "latency_us": _latency(ops, call, back, column),
+        "latency_us": _latency(ops, call, back, column, columns),
         "sample": _sample(ops, rows, call, back, sample),
         "sampled": min(1.0, round(sample / max(1, len(ops)), 6)),
         "faults": faults(history),
@@ -104,25 +104,27 @@ def _client_name(known: Any, client: int) -> str:
     return str(known[client]) if 0 <= client < len(known) else f"client {client}"
 
 
-def _lane(rows: Numbers, column: Numbers, height: int) -> str:
+def _lane(rows: Numbers, column: Numbers, height: int, columns: int) -> str:
     """Counts per row and column, 255 at most, as bytes in base64."""
-    counts = np.bincount(rows * COLUMNS + column, minlength=height * COLUMNS)
+    counts = np.bincount(rows * columns + column, minlength=height * columns)
     return base64.b64encode(np.minimum(counts, 255).astype(np.uint8).tobytes()).decode()
 
 
-def _latency(ops: Operations, call: Numbers, back: Numbers, column: Numbers) -> dict[str, list[int]]:
+def _latency(
+    ops: Operations, call: Numbers, back: Numbers, column: Numbers, columns: int
+) -> dict[str, list[int]]:
     """Median, 99th percentile and maximum per column of acknowledged operations; -1 where there is none."""
     good = (ops.outcome == Outcome.OK) & (ops.kind != Kind.HELD) & (ops.kind < Kind.WATCH_START)
     good |= (ops.outcome == Outcome.OK) & (ops.kind == Kind.FINAL_GET)
     where, took = column[good], (back - call)[good] // 1000
     order = np.lexsort((took, where))
     where, took = where[order], took[order]
-    starts = np.searchsorted(where, np.arange(COLUMNS + 1))
+    starts = np.searchsorted(where, np.arange(columns + 1))
     size = np.diff(starts)
     found = {}
     for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0)):
         index = starts[:-1] + np.maximum(0, np.ceil(size * share).astype(np.int64) - 1)
-        values = np.full(COLUMNS, -1, dtype=np.int64)
+        values = np.full(columns, -1, dtype=np.int64)
         values[size > 0] = took[index[size > 0]]
         found[name] = values.tolist()
     return found
