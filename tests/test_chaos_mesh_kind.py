@@ -20,6 +20,7 @@ from natsproof.clock import wait_until
 from natsproof.cluster.kubernetes import ARCHIVES, NODE_IMAGE, chaos_bodies, machine, owned
 from natsproof.cluster.kubernetes.chaos import ChaosMesh
 from natsproof.cluster.kubernetes.chaos_verbs import KindWithChaosMesh, kind_class, runs_in
+from natsproof.cluster.kubernetes.network import CHAIN
 from natsproof.contract.loader import load
 from natsproof.errors import ClusterError, FaultDidNotLand, NotAvailableHere
 from natsproof.faults.chaos_mesh import (
@@ -198,7 +199,7 @@ def test_a_sweep_ends_what_a_killed_run_left(bed: Bed) -> None:
     assert bed.cluster.mesh().sweep() == ["NetworkChaos/natsproof-killed"]
     assert uids == {name: bed.cluster.uid(name) for name in bed.cluster.pod_names()}
     for node in bed.cluster.machine.workers():
-        assert "DROP" not in bed.cluster.machine.run_on(node, "iptables", "-S")
+        assert CHAIN not in bed.cluster.machine.run_on(node, "iptables", "-S")
     bed.level()
 
 

@@ -72,11 +72,11 @@ async def put(cluster: KindCluster, key: str, value: bytes) -> int:
     urls = [server.client_url for server in cluster.servers]
     connection = await nats.connect(urls, connect_timeout=5, error_cb=_quiet)
     try:
-        bucket = await connection.jetstream(timeout=2).key_value("message_state")
+        jetstream = connection.jetstream(timeout=2)
 
         async def once() -> int:
             try:
-                return await bucket.put(key, value)
+                return await (await jetstream.key_value("message_state")).put(key, value)
             except (nats.errors.Error, nats.js.errors.Error) as problem:
                 raise ClusterError(f"no acknowledgement: {problem}") from None
 
@@ -222,7 +222,9 @@ def test_chaos_without_a_controller_is_noticed_and_swept(definitions: None, clus
     stuck = copy.deepcopy(BODIES["delay"])
     stuck["metadata"]["finalizers"] = ["chaos-mesh/records"]
     cluster.api.apply(stuck)
-    assert mesh.sweep(within_s=0.5) == ["NetworkChaos/natsproof-a"]
+    pods = [f"Pod/{name}" for name in cluster.pod_names()]  # forced out, so what it may have done goes too
+    assert mesh.sweep(within_s=0.5) == ["NetworkChaos/natsproof-a", *pods]
+    cluster.wait_ready(120)
     assert mesh.sweep() == []
 
 

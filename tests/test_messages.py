@@ -119,8 +119,8 @@ def test_words_that_no_test_has_are_noticed(said: str) -> None:
     assert not has_words_of([said], EXPECTED)
 
 
-#: Of nats-server, quoted in messages about its command.
-SERVERS_OWN = {"--config"}
+#: Of nats-server and docker, quoted in messages about their commands.
+SERVERS_OWN = {"--config", "--all"}
 
 
 def options_that_exist() -> set[str]:

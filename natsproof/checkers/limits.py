@@ -83,7 +83,9 @@ def keys_are_stored_or_refused(facts: Facts) -> Verdict:
 
 
 class ConnectionsServed:
-    """All connections that were tried stood at once, and a put on each was acknowledged."""
+    """All connections that were tried stood at once, and a put on each was acknowledged.
+
+    UNKNOWN if this host was too slow to say hello in time: that the servers gave up is not a refusal."""
 
     def __init__(self, at_least: int) -> None:
         self._least = at_least
@@ -95,7 +97,8 @@ class ConnectionsServed:
             "open_s": float(facts["open_s"]),
             "puts_s": float(facts["puts_s"]),
         }
-        missing = facts["wanted"] - facts["opened"]
+        late = int(facts.get("late", 0))
+        missing = facts["wanted"] - facts["opened"] - late
         wrong = []
         if missing:
             wrong.append(f"{missing} of {facts['wanted']} connections were refused")
@@ -104,6 +107,9 @@ class ConnectionsServed:
             wrong.append(f"{left} of {facts['opened']} connections got no acknowledgement")
         if wrong:
             return broken("; ".join(wrong), [Exhibit(text) for text in facts["problems"]], **evidence)
+        if late:
+            said = f"{late} of {facts['wanted']} connections were not made: this host was too slow"
+            return unknown(said, [Exhibit(text) for text in facts["problems"]], **evidence)
         if facts["opened"] < self._least:
             return unknown(
                 f"the file limit allows {facts['opened']} connections here, {self._least} needed",

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from natsproof.errors import ClusterError, UsageError
+from natsproof.clock import wait_until
+from natsproof.errors import ClusterError, DeadlineExceeded, UsageError
 from natsproof.faults import Aimed
 from natsproof.faults.sight import PlatformView, confirmed, knock, look, server_of
 
 #: Raft heartbeats come every second: longer silence than this means that none came through.
 SILENT_S = 1.8
 WITNESS_S = 8.0
+#: How long a cut waits for the one before to be over.
+CALM_S = 8.0
 SIDES = ("both", "victims", "others")
 
 
@@ -45,7 +49,7 @@ class Partition(Aimed):
 
     def sight(self, cluster: Any, targets: Sequence[str]) -> str:
         """What would be taken for a partition although none was made yet."""
-        return apart(cluster, targets)
+        return still_apart(cluster, targets)
 
     def witness_change(self, cluster: Any, targets: Sequence[str], before: str) -> str:
         return "" if before else self.witness(cluster, targets)
@@ -93,7 +97,7 @@ class OneWay(Aimed):
                 cluster.cut(source, sink)
 
     def sight(self, cluster: Any, targets: Sequence[str]) -> str:
-        return apart(cluster, targets)
+        return still_apart(cluster, targets)
 
     def witness_change(self, cluster: Any, targets: Sequence[str], before: str) -> str:
         return "" if before else self.witness(cluster, targets)
@@ -126,6 +130,16 @@ def apart(cluster: Any, targets: Sequence[str]) -> str:
     """What shows that the targets and the others do not hear each other, "" if nothing does."""
     others = other_servers(cluster, targets)
     return _silence(look(cluster), targets, others) or _uneasy(cluster, targets, others)
+
+
+def still_apart(cluster: Any, targets: Sequence[str]) -> str:
+    """What shows the sides apart before the cut, and goes on doing so for `CALM_S`. A partition that was
+    healed a moment ago is over when each side has heard the other: that takes a busy machine seconds."""
+    if seen := apart(cluster, targets):
+        with contextlib.suppress(DeadlineExceeded):
+            wait_until("the sides to hear each other", lambda: not apart(cluster, targets), within_s=CALM_S)
+            return ""
+    return seen
 
 
 def _silence(view: PlatformView, targets: Sequence[str], others: Sequence[str]) -> str:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from natsproof.clock import wait_until
+from natsproof.clock import Deadline, wait_until
 from natsproof.cluster.kubernetes import owned
 from natsproof.cluster.kubernetes.api import Api, ApiError
 from natsproof.cluster.kubernetes.images import ImageSource
@@ -19,7 +20,7 @@ from natsproof.errors import ClusterError, DeadlineExceeded, NotAvailableHere, U
 
 CREATE_S = 300.0
 NODES_READY_S = 180.0
-DELETE_ROUNDS = 5
+DELETED_WITHIN_S = 90.0
 #: How long the container engine may still be busy with what a killed run asked for.
 ENGINE_SETTLES_S = 4.0
 
@@ -109,12 +110,16 @@ class Machine:
             raise UsageError(f"kind cluster {self.name!r} was not made by natsproof: it stays")
         words = ["kind", "delete", "cluster", "--name", self.name, "--kubeconfig", str(self.kubeconfig)]
         command(f"delete the kind cluster {self.name}", words, within_s=120)
-        for _ in range(DELETE_ROUNDS):
-            if not self._appears_again(settle_s):
-                break
+        deadline = Deadline.within(DELETED_WITHIN_S)
+        while self._appears_again(settle_s):
+            if deadline.passed:
+                raise ClusterError(
+                    f"nodes of {self.name} are there {DELETED_WITHIN_S:g} s after their deletion: "
+                    f"{', '.join(self.nodes())}. Does somebody else make them? docker ps --all"
+                )
+            # the engine says that a container is removed which it is about to start, and starts it
+            threading.Event().wait(0.5)
             command(f"delete the kind cluster {self.name} again", words, within_s=120)
-        else:
-            raise ClusterError(f"nodes of {self.name} keep appearing: somebody else makes them")
         owned.forget(self.name)
         if self.kubeconfig.parent == owned.state_dir() / self.name:
             shutil.rmtree(self.kubeconfig.parent, ignore_errors=True)
