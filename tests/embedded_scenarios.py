@@ -223,7 +223,7 @@ def restarts(folder: Path) -> Any:
     cluster.begin()
     try:
         first = cluster.servers[0].name
-        wait_until("back-off", lambda: "back-off" in whats(cluster, first), within_s=240)
+        wait_until("back-off", lambda: "back-off" in whats(cluster, first), within_s=120)
         return {"first": whats(cluster, first)}
     finally:
         cluster.down()
