@@ -274,6 +274,16 @@ DISK_FULL = Trial(
     replica_audit=False,
     **THROUGH,
 )
+#: All volumes at once: nothing can be acknowledged, and servers come back when probes have restarted them.
+DISKS_FULL = Trial(
+    "full volumes on all servers",
+    CLIENTS,
+    (FillDisk("all", at_s=3.0, down_s=8.0),),
+    16.0,
+    settle_s=180.0,
+    replica_audit=False,
+    evidence=SOME,
+)
 DISK_FULL_MENDED = Trial(
     "full volume on a follower, mended", CLIENTS, (FILL,), 16.0, settle_s=150.0, **WAITING
 )

@@ -26,7 +26,7 @@ from natsproof.contract.loader import load
 from natsproof.faults import Aimed
 from natsproof.faults.process import Kill, Pause
 from natsproof.faults.sight import look
-from natsproof.faults.storage import FlipBits, PowerCut
+from natsproof.faults.storage import FillDisk, FlipBits, PowerCut
 from natsproof.history import History
 from natsproof.trial import Trial
 from natsproof.verdict import Status, Verdict, broken, holds, unknown
@@ -139,8 +139,25 @@ def damaged_meta(stage: Stage) -> Verdict:
     )
     trial = Trial("damaged meta", LEDGER, faults, 24.0, 30.0, replica_audit=False)
     verdict = judged(no_acknowledged_put_is_lost, [every_fault_landed])(stage.run(trial))
-    told = [s.name for s in stage.cluster.servers if "Detected orphaned stream" in stage.cluster.log(s.name)]
-    return broken(f"{', '.join(told)} took streams for orphans; {verdict.reason}") if told else verdict
+    told = _took_streams_for_orphans(stage)
+    return broken(f"{told} took streams for orphans; {verdict.reason}") if told else verdict
+
+
+def _took_streams_for_orphans(stage: Stage) -> str:
+    """The servers that say so."""
+    servers = [server.name for server in stage.cluster.servers]
+    return ", ".join(name for name in servers if "Detected orphaned stream" in stage.cluster.log(name))
+
+
+def full_volumes(stage: Stage) -> Verdict:
+    """All volumes full at once; room is made, and liveness probes restart the servers."""
+    stage.up("PowerCuttable")
+    fault = FillDisk("all", at_s=3.0, down_s=6.0)
+    trial = Trial("full volumes", LEDGER, (fault,), 12.0, 50.0, replica_audit=False)
+    verdict = judged(no_acknowledged_put_is_lost, [every_fault_landed])(stage.run(trial))
+    told = _took_streams_for_orphans(stage)
+    lost = verdict.status is Status.BROKEN and told
+    return broken(f"{told} took streams for orphans; {verdict.reason}") if lost else verdict
 
 
 @dataclass(frozen=True)
@@ -277,7 +294,15 @@ def watched_expiry(stage: Stage) -> Verdict:
 SCENES: dict[str, Callable[[Stage], Verdict]] = {
     scene.__name__: scene
     for scene in (
-        *(power_cut, flipped_bits, starved_minority, kill_storm, damaged_meta, ttl_enabled_later),
+        *(
+            power_cut,
+            flipped_bits,
+            starved_minority,
+            kill_storm,
+            damaged_meta,
+            full_volumes,
+            ttl_enabled_later,
+        ),
         *(create_after_expiry, watched_expiry),
     )
 }
