@@ -10,10 +10,10 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import natsproof.trial as trials
 from natsproof.checkers.durability import no_acknowledged_put_is_lost
@@ -23,10 +23,9 @@ from natsproof.checkers.replicas import replicas_are_equal
 from natsproof.clock import wait_until
 from natsproof.cluster.embedded import embedded, enter_universe
 from natsproof.contract.loader import load
-from natsproof.faults import Aimed
 from natsproof.faults.process import Kill, Pause
 from natsproof.faults.sight import look
-from natsproof.faults.storage import FillDisk, FlipBits, PowerCut
+from natsproof.faults.storage import FillDisk, FlipBits, PowerCut, WriteBack
 from natsproof.history import History
 from natsproof.trial import Trial
 from natsproof.verdict import Status, Verdict, broken, holds, unknown
@@ -35,27 +34,6 @@ from natsproof.workloads.register import Register
 
 BUCKET = "message_state"
 LEDGER = (Ledger((BUCKET, "retry_queue"), writers=6, rate_hz=150.0, timeout_s=1.5),)
-
-
-@dataclass(frozen=True)
-class Flush(Aimed):
-    """All file systems written back, as the servers' own timer would after two minutes. Nothing to witness
-    but that sync(2) returned."""
-
-    victim: str = "all"
-    at_s: float = 1.0
-    down_s: float | None = None
-    needs: ClassVar[tuple[str, ...]] = ()
-    one_shot: ClassVar[bool] = True
-
-    def inject(self, cluster: Any, targets: Sequence[str]) -> None:
-        os.sync()
-
-    def witness(self, cluster: Any, targets: Sequence[str]) -> str:
-        return "sync(2) returned"
-
-    def heal(self, cluster: Any, targets: Sequence[str]) -> None:
-        """Nothing."""
 
 
 class Stage:
@@ -111,7 +89,7 @@ def starved_minority(stage: Stage) -> Verdict:
     stage.up("PowerCuttable")
     leader, sleeper, victim = stage.roles()
     faults = (
-        Flush(at_s=2.0),
+        WriteBack(at_s=2.0),
         Pause(sleeper, at_s=3.0, down_s=6.0),
         PowerCut(victim, at_s=8.0, down_s=0.5),
         Pause(leader, at_s=8.2, down_s=20.0),
