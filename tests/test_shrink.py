@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -121,6 +122,13 @@ def test_what_was_found_when_runs_are_used_up_still_failed() -> None:
     assert not found.in_time
     assert runner.broken(found.trial)
     assert 1 <= len(found.trial.faults) < 7
+
+
+def test_no_run_waits_long_for_what_a_broken_platform_never_does() -> None:
+    """One that lost its streams acknowledges nothing more: all of both times would be waited for."""
+    runner = Runner(lambda trial: "PowerCut" in kinds(trial))
+    shrink(replace(SEVEN, settle_s=60.0, patience_s=30.0, evidence=25), runner, within_s=60)
+    assert {(trial.settle_s, trial.patience_s) for trial in runner.ran} == {(8.0, 8.0)}
 
 
 def interrupted_in_run(number: int) -> Runner:

@@ -25,8 +25,9 @@ CONFIRM = 5
 #: Part of the time that is kept for counting how often the result fails.
 FOR_CONFIRMATION = 0.3
 SHORTEST_S = 0.5
-#: A platform that lost its streams never settles: every run would wait for all of `settle_s`.
-SETTLE_S = 8.0
+#: A platform that lost its streams never settles, and acknowledges nothing after the fault: every run would
+#: wait for all of `settle_s` and `patience_s`.
+SETTLE_S = PATIENCE_S = 8.0
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,11 @@ class _Shrinker:
         return False
 
     def all(self) -> None:
-        sooner = replace(self.found, settle_s=min(self.found.settle_s, SETTLE_S))
+        sooner = replace(
+            self.found,
+            settle_s=min(self.found.settle_s, SETTLE_S),
+            patience_s=min(self.found.patience_s, PATIENCE_S),
+        )
         if not self.fails(sooner) and not self.fails(self.found):
             return
         self.again = True
