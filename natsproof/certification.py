@@ -230,10 +230,10 @@ class Certification:
                 repeat=repeat,
                 tell=getattr(terminal, "write_line", lambda line: None),
             )
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as end:
             self.interrupted_by = self.interrupted_by or "SIGINT"
             item.session.shouldstop = "interrupted while a trial was made smaller"
-            return "  shrink: interrupted"
+            return str(end) or "  shrink: interrupted"
         except Exception as problem:
             return f"  shrink: failed: {type(problem).__name__}: {problem}"
 

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 MINIMAL = "test_minimal.py"
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C while a trial was made smaller; its text are the lines to print."""
+
+
 class Again:
     """The session that a claim is judged by anew: its trial is run each time, and nothing is kept."""
 
@@ -100,7 +104,8 @@ def shrink_claim(
 ) -> str:
     """Shrink the trial of a claim that is BROKEN; the lines to print. `folder` gets `test_minimal.py`.
 
-    The claim's measures say what was found: `shrunk_faults`, `minimal_failed`, `minimal_test`.
+    The claim's measures say what was found: `shrunk_faults`, `minimal_failed`, `minimal_test`. Interrupted,
+    it raises Interrupted with the lines about the smallest found so far.
     """
     from natsproof.trial.shrink import shrink
 
@@ -108,29 +113,51 @@ def shrink_claim(
     found = shrink(trial, judge_again(claim, arguments, certify, again, tell), within_s=within_s)
     if not session.keep:
         shutil.rmtree(folder / "runs", ignore_errors=True)
+    said = _told(found, claim, arguments, certify, trial, session.seed, folder, repeat)
+    if found.interrupted:
+        raise Interrupted(said)
+    return said
+
+
+def _told(
+    found: Shrunk,
+    claim: Callable[..., None],
+    arguments: Mapping[str, Any],
+    certify: Certify,
+    trial: Any,
+    seed: int,
+    folder: Path,
+    repeat: str,
+) -> str:
+    """Write the test, note the measures; the lines to print."""
     if not found.again:
         why = "time ran out" if not found.in_time else "it did not fail again"
-        text = f"  shrink: {why} in {found.tried} runs of the same trial, nothing was taken away"
+        why = "interrupted" if found.interrupted else why
         certify.measure(shrink_runs=found.tried)
-        return text
-    code = as_test(found, claim, arguments, trial=trial, seed=session.seed, repeat=repeat)
+        return f"  shrink: {why} in {found.tried} runs of the same trial, nothing was taken away"
+    code = as_test(found, claim, arguments, trial=trial, seed=seed, repeat=repeat)
     file = folder / MINIMAL
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(file, code)
-    often = f"{found.failed} of {found.runs}"
     certify.measure(
         shrunk_faults=f"{len(trial.faults)} to {len(found.trial.faults)}",
-        minimal_failed=often,
+        minimal_failed=f"{found.failed} of {found.runs}",
         minimal_test=str(file),
     )
     unfinished = "" if found.in_time else "; time ran out, a smaller one may exist"
+    unfinished = "; interrupted, a smaller one may exist" if found.interrupted else unfinished
     lines = [
         f"  shrunk: from {len(trial.faults)} to {len(found.trial.faults)} faults in {found.tried} runs; "
-        f"the minimal trial failed {often} times{unfinished}",
+        f"the minimal trial {_often(found)}{unfinished}",
         f"  minimal test: {file}",
         *(f"    {line}" if line else "" for line in code.splitlines()),
     ]
     return "\n".join(lines)
+
+
+def _often(found: Shrunk) -> str:
+    """How often the minimal trial failed, beside the run that found it."""
+    return f"failed {found.failed} of {found.runs} times" if found.runs else "failed once, not run again"
 
 
 # -- as a test
@@ -154,7 +181,7 @@ def as_test(
     sentence = " ".join((claim.__doc__ or "").split())
     lines = [
         f'"""{name} is broken by these {len(found.trial.faults)} of {len(trial.faults)} faults: '
-        f"{found.failed} of {found.runs} runs.",
+        f"it {_often(found)}.",
         "",
         f"Shrunk from: {repeat}",
         '"""',

@@ -1,7 +1,7 @@
 """Volumes: an old copy, loss of space or rot on one server's volume costs no acknowledged write.
 
-Promise    manifests/promises.yaml: survives volume-set-back-one, volume-full-one, bit-rot-one
-Not here   the same on a majority: no cluster can survive that
+Promise    manifests/promises.yaml: survives volume-set-back-one, volume-full-one, -all, bit-rot-one
+Not here   old copies and rot on a majority: no cluster can survive that
 """
 
 from __future__ import annotations
@@ -15,13 +15,28 @@ from natsproof.checkers.guards import (
     every_fault_landed,
     every_server_was_read,
     settled,
+    tried_writes,
 )
+from natsproof.checkers.recovery import writes_resume_within
 from natsproof.checkers.replicas import every_replica_holds_what_was_acknowledged, replicas_are_equal
-from suites.trials import BITS_FLIPPED, BLOCK_TRUNCATED, DISK_FULL, DISK_FULL_MENDED, VOLUME_SET_BACK, on
+from suites.trials import (
+    BITS_FLIPPED,
+    BLOCK_TRUNCATED,
+    DISK_FULL,
+    DISK_FULL_MENDED,
+    DISKS_FULL,
+    VOLUME_SET_BACK,
+    on,
+)
 
 pytestmark = pytest.mark.needs("VolumeAccess", "DiskFillable")
 
 ENOUGH = (every_fault_landed, at_least(300, acknowledged_puts))
+ALL_FULL = (
+    every_fault_landed,
+    at_least(100, acknowledged_puts, when="before"),
+    at_least(10, tried_writes, when="during"),
+)
 EACH_READ = (settled, every_server_was_read, every_fault_landed)
 
 
@@ -60,6 +75,25 @@ def test_a_server_whose_volume_was_full_catches_up(certify, contract, trial):
     promise = certify.survives("volume-full-one")
     certify.that(
         certify.run(trial), every_replica_holds_what_was_acknowledged, given=EACH_READ, promise=promise
+    )
+
+
+@pytest.mark.depth("standard")
+@on(DISKS_FULL)
+def test_an_acknowledged_put_survives_full_volumes_on_all_servers(certify, contract, trial):
+    """With all volumes full at once, every acknowledged put is there when room was made."""
+    promise = certify.survives("volume-full-all")
+    certify.that(certify.run(trial), no_acknowledged_put_is_lost, given=ALL_FULL, promise=promise)
+
+
+@pytest.mark.depth("standard")
+@on(DISKS_FULL)
+def test_writes_are_taken_again_when_full_volumes_have_room(certify, contract, trial):
+    """After room was made on all volumes, and probes restarted the servers, writes are acknowledged again."""
+    certify.that(
+        certify.run(trial),
+        writes_resume_within(certify.recovery_s("volumes-freed"), since="healed"),
+        given=ALL_FULL,
     )
 
 

@@ -211,16 +211,22 @@ def leader(cluster: EmbeddedCluster, server: str) -> str:
 
 @scenario
 def restarts(folder: Path) -> Any:
-    """Crashes that no verb made: restarted at once, then with back-off; a liveness probe that fails kills."""
-    with running(
-        folder, ("/healthz?js-enabled-only=true", "/gone"), ("periodSeconds: 30", "periodSeconds: 1")
-    ) as cluster:
+    """A liveness probe that fails from the start kills, at once and then with back-off.
+
+    Begun, and not waited for until it is Ready: its servers are killed a few seconds after they came up, so
+    on a busy host there may be no moment at which all of them are.
+    """
+    cluster = embedded(
+        contract(("/healthz?js-enabled-only=true", "/gone"), ("periodSeconds: 30", "periodSeconds: 1")),
+        folder,
+    )
+    cluster.begin()
+    try:
         first = cluster.servers[0].name
-        wait_until("a kill by the probe", lambda: "killed-by-probe" in whats(cluster, first), within_s=20)
-        wait_until("a restart", lambda: cluster.restarts(first) >= 1 and cluster.running(first), within_s=60)
-        second = cluster.servers[1].name
-        wait_until("back-off", lambda: "back-off" in whats(cluster, first), within_s=60)
-        return {"first": whats(cluster, first), "second": whats(cluster, second)}
+        wait_until("back-off", lambda: "back-off" in whats(cluster, first), within_s=120)
+        return {"first": whats(cluster, first)}
+    finally:
+        cluster.down()
 
 
 @scenario

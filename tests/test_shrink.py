@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,7 @@ from natsproof.faults.process import Kill, Pause
 from natsproof.faults.storage import PowerCut
 from natsproof.options import read_options
 from natsproof.report.run_folder import RunFolder
-from natsproof.shrinking import as_test, shrink_claim
+from natsproof.shrinking import Interrupted, as_test, shrink_claim
 from natsproof.trial import Trial
 from natsproof.trial.random_schedule import POWER, PROCESS, random_schedule
 from natsproof.trial.shrink import Shrunk, shrink
@@ -121,6 +122,39 @@ def test_what_was_found_when_runs_are_used_up_still_failed() -> None:
     assert not found.in_time
     assert runner.broken(found.trial)
     assert 1 <= len(found.trial.faults) < 7
+
+
+def test_no_run_waits_long_for_what_a_broken_platform_never_does() -> None:
+    """One that lost its streams acknowledges nothing more: all of both times would be waited for."""
+    runner = Runner(lambda trial: "PowerCut" in kinds(trial))
+    shrink(replace(SEVEN, settle_s=60.0, patience_s=30.0, evidence=25), runner, within_s=60)
+    assert {(trial.settle_s, trial.patience_s) for trial in runner.ran} == {(8.0, 8.0)}
+
+
+def interrupted_in_run(number: int) -> Runner:
+    """Ctrl-C in that run."""
+
+    def broken(trial: Trial) -> bool:
+        if len(runner.ran) == number:
+            raise KeyboardInterrupt
+        return "PowerCut" in kinds(trial)
+
+    runner = Runner(broken)
+    return runner
+
+
+def test_what_was_found_when_it_is_interrupted_is_kept() -> None:
+    runner = interrupted_in_run(6)
+    found = shrink(SEVEN, runner, within_s=60)
+    assert found.interrupted and found.again
+    assert "PowerCut" in kinds(found.trial)
+    assert 1 <= len(found.trial.faults) < 7
+    assert (found.failed, found.runs, len(runner.ran)) == (0, 0, 6), "nothing is run any more"
+
+
+def test_an_interruption_before_the_trial_failed_again_leaves_it_as_it_was() -> None:
+    found = shrink(SEVEN, interrupted_in_run(1), within_s=60)
+    assert found == Shrunk(SEVEN, 0, 0, 1, again=False, interrupted=True)
 
 
 def test_no_run_begins_when_time_is_up() -> None:
@@ -272,6 +306,43 @@ def test_a_broken_claim_is_shrunk_by_its_own_function(
     assert len(told) == session.started
     assert "BROKEN: writes lost" in told[0]
     assert not list(tmp_path.glob("shrunk/runs")), "work folders go"
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (1, "shrink: interrupted in 1 runs of the same trial, nothing was taken away"),
+        (6, "failed once, not run again; interrupted, a smaller one may exist"),
+    ],
+)
+def test_an_interrupted_shrink_prints_the_smallest_so_far(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: int, said: str
+) -> None:
+    session: Any = FakeSession(tmp_path)
+
+    def until_then(trial: Trial, cluster: object, *, seed: int, path: Path) -> Any:
+        if session.started == number:
+            raise KeyboardInterrupt
+        return remembered(trial, cluster, seed=seed, path=path)
+
+    monkeypatch.setattr("natsproof.trial.run", until_then)
+    certify = Certify(SimpleNamespace(), "quick", lambda: session, "", "test_x")  # type: ignore[arg-type]
+    folder = tmp_path / "shrunk"
+    with pytest.raises(Interrupted) as end:
+        shrink_claim(
+            claim_in_full,
+            {"certify": certify, "contract": None},
+            certify,
+            session,
+            trial=SEVEN,
+            within_s=60,
+            folder=folder,
+            repeat="pytest x",
+            tell=lambda line: None,
+        )
+    assert said in str(end.value)
+    assert ("MINIMAL = Trial(" in str(end.value)) == (folder / "test_minimal.py").exists() == (number > 1)
+    assert not (folder / "runs").exists(), "work folders go"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ import pytest
 
 from natsproof.clock import wait_until
 from natsproof.errors import ClusterError, NotAvailableHere, UsageError
-from natsproof.faults import sight
 from natsproof.faults.network import Partition
 from natsproof.faults.operations import RollingRestart
 from natsproof.faults.process import Kill, Pause, kill_storm
@@ -25,7 +24,7 @@ from natsproof.faults.registry import FAULTS
 from natsproof.faults.storage import FlipBits, RestoreSnapshot, TruncateBlock
 from natsproof.history import History, Kind, Operations, Outcome
 from natsproof.history_file import read
-from natsproof.trial import Scene, Trial, run, schedule, trial_as_dict, trial_from_dict
+from natsproof.trial import Scene, Trial, run, trial_as_dict, trial_from_dict
 from natsproof.workloads.expiry import Expiry
 from natsproof.workloads.ledger import Ledger
 from natsproof.workloads.locks import Locks
@@ -358,42 +357,3 @@ def test_locks_are_held_one_at_a_time_and_lapse(cluster: LoopbackCluster, tmp_pa
     (twin,) = history.observed("twin")
     assert history.meta["buckets"][twin.data["bucket"]]["ttl_s"] == 1.5
     assert twin.data["bucket"] not in str(cluster.monitor("nats-0", "/jsz?accounts=true&streams=true"))
-
-
-@pytest.mark.cluster
-def test_canaries_are_read_on_every_replica_until_they_are_gone(
-    cluster: LoopbackCluster, tmp_path: Path
-) -> None:
-    workload = Expiry(("message_state",), ttl_s=1.0, canaries=4, plant_s=0.3, rewrite_share=0.5)
-    history = carry_out(cluster, tmp_path, workload=workload, duration_s=3.5)
-    canaries = [i for i, key in enumerate(history.keys) if ".w0.c" in key.name]
-    assert len(canaries) == 4
-    direct = history.of_kinds(Kind.DIRECT_GET)
-    for canary in canaries:
-        for server in range(3):
-            own = direct.where((direct.key == canary) & (direct.server == server))
-            assert (own.value >= 0).any() and own.value[-1] < 0
-
-
-@pytest.mark.cluster
-def test_a_leader_is_that_of_the_twin_which_a_workload_uses(
-    cluster: LoopbackCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[str] = []
-
-    def resolve(victim: str, bucket: str, *rest: Any) -> tuple[tuple[str, ...], str]:
-        asked.append(bucket)
-        return sight.resolve(victim, bucket, *rest)
-
-    monkeypatch.setattr(schedule, "resolve", resolve)
-    workload = Expiry(("message_state",), ttl_s=1.0, canaries=2, plant_s=0.3)
-    pause = Pause("leader", at_s=0.5, down_s=0.2)
-    history = carry_out(cluster, tmp_path, pause, workload=workload, duration_s=3.0)
-    assert asked == [o.data["bucket"] for o in history.observed("twin")]
-
-
-@pytest.mark.cluster
-def test_a_calm_trial_ends_when_its_workloads_have(cluster: LoopbackCluster, tmp_path: Path) -> None:
-    workload = Expiry(("message_state",), ttl_s=0.5, canaries=1, plant_s=0.1)
-    history = carry_out(cluster, tmp_path, workload=workload, duration_s=60.0)
-    assert history.marks["healed"] - history.marks["drive"] < 50e9

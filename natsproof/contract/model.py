@@ -300,7 +300,7 @@ class Promises(Sourced):
 
     `survives` names the deaths an acknowledged write outlives, of: process-kill-one, process-kill-all,
     pod-moved, power-loss-one, power-loss-all, partition, volume-full-one, volume-set-back-one,
-    bit-rot-one. Recovery budgets in seconds by fault name
+    volume-full-all, bit-rot-one. Recovery budgets in seconds by fault name
     (one-server-killed, leader-paused, quorum-restored, all-restarted, rolling-restart).
     """
 

@@ -48,6 +48,7 @@ SURVIVALS = (
     "power-loss-all",
     "partition",
     "volume-full-one",
+    "volume-full-all",
     "volume-set-back-one",
     "bit-rot-one",
     "packet-loss",
@@ -65,6 +66,7 @@ RECOVERIES = (
     "rolling-restart",
     "partition-healed",
     "power-restored",
+    "volumes-freed",
 )
 _FIELDS = {
     "buckets": "buckets",

@@ -19,7 +19,7 @@ from natsproof.faults.network import OneWay, Partition
 from natsproof.faults.operations import Evict, RollingRestart
 from natsproof.faults.procedures import BackUpAndRestore, Drains
 from natsproof.faults.process import CrashLoop, Kill, Pause, Stop
-from natsproof.faults.storage import FillDisk, FlipBits, PowerCut, RestoreSnapshot, TruncateBlock
+from natsproof.faults.storage import FillDisk, FlipBits, PowerCut, RestoreSnapshot, TruncateBlock, WriteBack
 from natsproof.faults.upgrade import Resize, ScaleOutAndBack, Upgrade
 
 FAULTS: dict[str, Callable[..., Any]] = {
@@ -30,6 +30,6 @@ FAULTS: dict[str, Callable[..., Any]] = {
         *(Partition, OneWay, Loss, Bandwidth, Delay, ClockShift),
         *(ChaosPodKill, ChaosContainerKill, ChaosPodFailure, ChaosPartition, ChaosClock),
         *(RolloutRestart, ConfigurationRollout, NodeLoss),
-        *(PowerCut, FillDisk, FlipBits, TruncateBlock, RestoreSnapshot),
+        *(PowerCut, FillDisk, FlipBits, TruncateBlock, RestoreSnapshot, WriteBack),
     )
 }

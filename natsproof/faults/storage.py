@@ -38,6 +38,28 @@ class PowerCut(Kill):
 
 
 @dataclass(frozen=True)
+class WriteBack(Aimed):
+    """All file systems are written back, as the servers' own timer does after `sync_interval`: a later loss
+    of power takes what came after, and not the bucket itself. Nothing to witness but that sync(2) returned.
+    """
+
+    victim: str = "all"
+    down_s: float | None = None
+
+    needs: ClassVar[tuple[str, ...]] = ("PowerCuttable",)
+    one_shot: ClassVar[bool] = True
+
+    def inject(self, cluster: Any, targets: Sequence[str]) -> None:
+        os.sync()
+
+    def witness(self, cluster: Any, targets: Sequence[str]) -> str:
+        return "sync(2) returned"
+
+    def heal(self, cluster: Any, targets: Sequence[str]) -> None:
+        """Nothing."""
+
+
+@dataclass(frozen=True)
 class FillDisk(Aimed):
     """Not a byte is left on the victims' volumes."""
 

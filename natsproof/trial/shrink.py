@@ -25,8 +25,9 @@ CONFIRM = 5
 #: Part of the time that is kept for counting how often the result fails.
 FOR_CONFIRMATION = 0.3
 SHORTEST_S = 0.5
-#: A platform that lost its streams never settles: every run would wait for all of `settle_s`.
-SETTLE_S = 8.0
+#: A platform that lost its streams never settles, and acknowledges nothing after the fault: every run would
+#: wait for all of `settle_s` and `patience_s`.
+SETTLE_S = PATIENCE_S = 8.0
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Shrunk:
     """`trial` is the smallest that failed, `failed` of `runs` of its own runs did; `tried` counts all runs.
 
     `again` is False if the trial to shrink never failed again: then `trial` is that one. `in_time` is
-    False if time ran out before nothing more could be taken away.
+    False if time ran out before nothing more could be taken away; `interrupted` says that Ctrl-C did.
     """
 
     trial: Trial
@@ -43,6 +44,7 @@ class Shrunk:
     tried: int
     again: bool = True
     in_time: bool = True
+    interrupted: bool = False
 
 
 class OutOfTime(Exception):
@@ -75,7 +77,11 @@ class _Shrinker:
         return False
 
     def all(self) -> None:
-        sooner = replace(self.found, settle_s=min(self.found.settle_s, SETTLE_S))
+        sooner = replace(
+            self.found,
+            settle_s=min(self.found.settle_s, SETTLE_S),
+            patience_s=min(self.found.patience_s, PATIENCE_S),
+        )
         if not self.fails(sooner) and not self.fails(self.found):
             return
         self.again = True
@@ -116,20 +122,22 @@ def shrink(
     max_runs: int = 200,
 ) -> Shrunk:
     """Make `trial`, which failed, as small as can be found in time. The run that is under way when time is up
-    still counts. What `fails` raises passes through."""
+    still counts. Interrupted, it gives what it has. What else `fails` raises passes through."""
     whole = Deadline.within(within_s)
     part = Deadline.within(within_s * (1 - FOR_CONFIRMATION))
     at_work = _Shrinker(trial, fails, part, tries, max_runs)
-    in_time = True
+    in_time, interrupted, failed, runs = True, False, 0, 0
     try:
-        at_work.all()
-    except OutOfTime:
-        in_time = False
-    failed = runs = 0
-    while at_work.again and runs < confirm and not whole.passed:
-        runs += 1
-        failed += fails(at_work.found)
-    return Shrunk(at_work.found, failed, runs, at_work.runs + runs, at_work.again, in_time)
+        try:
+            at_work.all()
+        except OutOfTime:
+            in_time = False
+        while at_work.again and runs < confirm and not whole.passed:
+            failed += fails(at_work.found)
+            runs += 1
+    except KeyboardInterrupt:
+        interrupted = True
+    return Shrunk(at_work.found, failed, runs, at_work.runs + runs, at_work.again, in_time, interrupted)
 
 
 # -- smaller trials

@@ -22,8 +22,9 @@ CATCH_UP_S = 3.0
 
 @dataclass(frozen=True)
 class Expiry:
-    """`canaries` a bucket, planted over `plant_s`, read through the leader and on each server's own
-    replica from `early_s` before they are due until they are gone, or `late_s` after.
+    """`canaries` a bucket, planted over `plant_s`, read through the leader and in direct gets of a client of
+    each server from `early_s` before they are due until they are gone, or `late_s` after. Any replica answers
+    a direct get; what each of them still has at the end, the audit of the replicas reads.
 
     `ttl_s` set: a twin of each bucket with that TTL is made and used; None: the bucket itself, which
     is judged by the TTL the contract promises. `rewrite_share` of the canaries are written again after

@@ -134,16 +134,16 @@ class Locks:
     ) -> None:
         began_ns = now_ns()
         stalls = rng.random() < self.stall_share
-        revision, ends_ns = lock.revision, 0
+        revision, unanswered = lock.revision, False
         if stalls:
             await scene.rest(lock.ttl_s * 1.3)
         else:
             ends_ns = began_ns + int(self.hold_s * rng.uniform(0.3, 1.7) * NS_PER_S)
-            while now_ns() < ends_ns and lock.held() and not scene.over():
-                left_s = max(0.0, (ends_ns - now_ns()) / NS_PER_S)
+            while (now_ns() < ends_ns or unanswered) and lock.held() and not scene.over():
+                left_s = self.renew_s if unanswered else max(0.0, (ends_ns - now_ns()) / NS_PER_S)
                 await scene.rest(min(self.renew_s, lock.ttl_s / 3, left_s))
-                if now_ns() < ends_ns:
-                    await lock.renew()
+                if now_ns() < ends_ns or unanswered:
+                    unanswered = not await lock.renew()
             revision = lock.revision
         # time.monotonic and now_ns are one clock: the lease's end is a moment of the history.
         until_ns = min(now_ns(), int(lock.held_until_s * NS_PER_S)) if lock.held_until_s else now_ns()
@@ -156,7 +156,7 @@ class Locks:
             call_ns=began_ns,
             return_ns=max(began_ns, until_ns),
         )
-        if not lock.held() and (stalls or now_ns() < ends_ns):
+        if not lock.held() and (stalls or unanswered):
             await self._try_though_stale(scene, client, bucket, lock.key, revision)
         await lock.release()
 

@@ -91,6 +91,11 @@ SHORT: dict[str, dict[str, Any]] = {
     },
     "full volume on a follower": {"faults": FULL, "duration_s": 9.0},
     "full volume on a follower, mended": {"faults": FULL, "duration_s": 9.0, "settle_s": 60.0},
+    "full volumes on all servers": {
+        "faults": (FillDisk("all", at_s=3.0, down_s=6.0),),
+        "duration_s": 12.0,
+        "settle_s": 50.0,
+    },
     "expiry": {"workloads": EXPIRY, "duration_s": 8.0},
     "expiry through a pause": {
         "workloads": EXPIRY,

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from tests.mutants.manifests import Edit
 
 IMAGE = "image: nats:2.12.8-alpine"
+#: A server whose volume was full has JetStream disabled until its liveness probe restarts it: here sooner.
+SOON_RESTARTED = Edit("statefulset.yaml", "            periodSeconds: 30\n", "            periodSeconds: 3\n")
 DEFAULT_SYNC = Edit("configmap.yaml", "      sync_interval: always\n", "")
 
 
@@ -88,6 +90,15 @@ ENTRIES = (
         scene="damaged_meta",
         tried="8 bits in every file of the meta group on one of three servers, then another server away for "
         "10 s, 3 seeds: no stream was taken for an orphan. Published with two of five damaged",
+    ),
+    Entry(
+        "5382",
+        "a restart with a full volume: recovered streams are taken for orphans and deleted",
+        "2.9.20; closed as stale",
+        "2.12.8",
+        scene="full_volumes",
+        edits=(SOON_RESTARTED,),
+        tries=2,
     ),
     Entry(
         "6920",

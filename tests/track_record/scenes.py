@@ -10,10 +10,10 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import natsproof.trial as trials
 from natsproof.checkers.durability import no_acknowledged_put_is_lost
@@ -23,10 +23,9 @@ from natsproof.checkers.replicas import replicas_are_equal
 from natsproof.clock import wait_until
 from natsproof.cluster.embedded import embedded, enter_universe
 from natsproof.contract.loader import load
-from natsproof.faults import Aimed
 from natsproof.faults.process import Kill, Pause
 from natsproof.faults.sight import look
-from natsproof.faults.storage import FlipBits, PowerCut
+from natsproof.faults.storage import FillDisk, FlipBits, PowerCut, WriteBack
 from natsproof.history import History
 from natsproof.trial import Trial
 from natsproof.verdict import Status, Verdict, broken, holds, unknown
@@ -35,27 +34,6 @@ from natsproof.workloads.register import Register
 
 BUCKET = "message_state"
 LEDGER = (Ledger((BUCKET, "retry_queue"), writers=6, rate_hz=150.0, timeout_s=1.5),)
-
-
-@dataclass(frozen=True)
-class Flush(Aimed):
-    """All file systems written back, as the servers' own timer would after two minutes. Nothing to witness
-    but that sync(2) returned."""
-
-    victim: str = "all"
-    at_s: float = 1.0
-    down_s: float | None = None
-    needs: ClassVar[tuple[str, ...]] = ()
-    one_shot: ClassVar[bool] = True
-
-    def inject(self, cluster: Any, targets: Sequence[str]) -> None:
-        os.sync()
-
-    def witness(self, cluster: Any, targets: Sequence[str]) -> str:
-        return "sync(2) returned"
-
-    def heal(self, cluster: Any, targets: Sequence[str]) -> None:
-        """Nothing."""
 
 
 class Stage:
@@ -111,7 +89,7 @@ def starved_minority(stage: Stage) -> Verdict:
     stage.up("PowerCuttable")
     leader, sleeper, victim = stage.roles()
     faults = (
-        Flush(at_s=2.0),
+        WriteBack(at_s=2.0),
         Pause(sleeper, at_s=3.0, down_s=6.0),
         PowerCut(victim, at_s=8.0, down_s=0.5),
         Pause(leader, at_s=8.2, down_s=20.0),
@@ -139,8 +117,25 @@ def damaged_meta(stage: Stage) -> Verdict:
     )
     trial = Trial("damaged meta", LEDGER, faults, 24.0, 30.0, replica_audit=False)
     verdict = judged(no_acknowledged_put_is_lost, [every_fault_landed])(stage.run(trial))
-    told = [s.name for s in stage.cluster.servers if "Detected orphaned stream" in stage.cluster.log(s.name)]
-    return broken(f"{', '.join(told)} took streams for orphans; {verdict.reason}") if told else verdict
+    told = _took_streams_for_orphans(stage)
+    return broken(f"{told} took streams for orphans; {verdict.reason}") if told else verdict
+
+
+def _took_streams_for_orphans(stage: Stage) -> str:
+    """The servers that say so."""
+    servers = [server.name for server in stage.cluster.servers]
+    return ", ".join(name for name in servers if "Detected orphaned stream" in stage.cluster.log(name))
+
+
+def full_volumes(stage: Stage) -> Verdict:
+    """All volumes full at once; room is made, and liveness probes restart the servers."""
+    stage.up("PowerCuttable")
+    fault = FillDisk("all", at_s=3.0, down_s=6.0)
+    trial = Trial("full volumes", LEDGER, (fault,), 12.0, 50.0, replica_audit=False)
+    verdict = judged(no_acknowledged_put_is_lost, [every_fault_landed])(stage.run(trial))
+    told = _took_streams_for_orphans(stage)
+    lost = verdict.status is Status.BROKEN and told
+    return broken(f"{told} took streams for orphans; {verdict.reason}") if lost else verdict
 
 
 @dataclass(frozen=True)
@@ -277,7 +272,15 @@ def watched_expiry(stage: Stage) -> Verdict:
 SCENES: dict[str, Callable[[Stage], Verdict]] = {
     scene.__name__: scene
     for scene in (
-        *(power_cut, flipped_bits, starved_minority, kill_storm, damaged_meta, ttl_enabled_later),
+        *(
+            power_cut,
+            flipped_bits,
+            starved_minority,
+            kill_storm,
+            damaged_meta,
+            full_volumes,
+            ttl_enabled_later,
+        ),
         *(create_after_expiry, watched_expiry),
     )
 }

@@ -229,4 +229,22 @@ SCHEDULED = Mutant(
     edits=(Edit("configmap.yaml", "      sync_interval: always\n", ""),),
 )
 
-MUTANTS = (*BUCKETS, *STARTS, *PROMISED, POWER, CARRIER, SCHEDULED)
+#: The real server does not keep it (docs/findings.md, 36). Probes that restart it sooner save a minute.
+FULL_PROMISED = (
+    Edit(PROMISES, "      - volume-full-one\n", "      - volume-full-one\n      - volume-full-all\n"),
+    Edit(PROMISES, "      all-restarted: 20s\n", "      all-restarted: 20s\n      volumes-freed: 40s\n"),
+    Edit("statefulset.yaml", "            periodSeconds: 30\n", "            periodSeconds: 3\n"),
+)
+FULL_CLAIMS = (
+    "test_an_acknowledged_put_survives_full_volumes_on_all_servers",
+    "test_writes_are_taken_again_when_full_volumes_have_room",
+)
+FULL = Mutant(
+    "full volumes on all servers at once are promised to be survived",
+    "contract",
+    FULL_CLAIMS,
+    edits=FULL_PROMISED,
+    controlled=False,
+)
+
+MUTANTS = (*BUCKETS, *STARTS, *PROMISED, POWER, CARRIER, SCHEDULED, FULL)

@@ -23,6 +23,7 @@ from natsproof.workloads.expiry import Expiry
 from natsproof.workloads.locks import Locks
 from natsproof.workloads.pacing import Pace
 from suites import loads
+from tests.mutants.catalogue.contract import FULL_CLAIMS, FULL_PROMISED
 from tests.mutants.catalogue.server import (
     CLOCKS,
     CRASH_LOOP,
@@ -249,6 +250,13 @@ FAULTS = (
         "test_an_acknowledged_put_survives_a_full_volume",
         "test_a_server_whose_volume_was_full_catches_up",
         setting=SOON_RESTARTED,
+    ),
+    _harness(
+        "volumes of all servers that are not filled",
+        instead(storage.FillDisk, "inject", _nothing),
+        *FULL_CLAIMS,
+        setting=FULL_PROMISED,
+        controlled=False,
     ),
     _harness(
         "bits that are not flipped",
