@@ -109,7 +109,8 @@ def nothing_was_loaded(environment: Any, **_: Any) -> None:
     """A run that ended before its generators were connected is no run."""
     never = environment in _begun and environment not in _loading
     if isinstance(environment.runner, MasterRunner):
-        never = not environment.stats.total.num_requests and not environment.web_ui
+        by_hand = environment.web_ui and not environment.parsed_options.autostart
+        never = not environment.stats.total.num_requests and not by_hand
     if never:
         print("natsproof load: ended before the platform was reached", file=sys.stderr)
         environment.process_exit_code = 3

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import http.server
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -39,9 +38,6 @@ from natsproof.contract.yaml_source import MAX_CHARS, documents
 from natsproof.errors import ClusterError, ContractError, HistoryError, NotAvailableHere, UsageError
 from natsproof.history import SCHEMA, History, Injection, Operations
 from natsproof.history_file import read, write
-from natsproof.load.mix import PLATFORM
-from natsproof.load.spec import GeneratorSpec
-from natsproof.load.steering import start_generators
 from natsproof.report import attestation, run_folder
 from tests.sessions import ROOT
 from tests.test_kubernetes_images import archive
@@ -303,9 +299,3 @@ def test_a_record_that_is_none_or_lost_is_named(tmp_path: Path) -> None:
 
 
 FAULT = Injection("Kill('leader')", ("n0",), "leader", 1, 2, 3, True, "gone")
-
-
-def test_a_generator_that_cannot_begin_or_says_nothing_is_named() -> None:
-    lost = GeneratorSpec(urls=("nats://127.0.0.1:1",), mix=PLATFORM)
-    with pytest.raises(ClusterError, match=r"generator 0(: | ended: )"):
-        start_generators(lost, 1, sockets=socket)
