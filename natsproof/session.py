@@ -205,8 +205,7 @@ class Session:
         """A cluster that is up. One that does not start leaves its logs and nothing else.
 
         `note`: file for how it came up, or for how the platform did not."""
-        noted = note is None or note.exists()  # until then its own start is still to be seen
-        if noted and self._failed_starts >= MAX_FAILED_STARTS:
+        if self._failed_starts >= MAX_FAILED_STARTS:
             raise ClusterError(f"the platform did not start {MAX_FAILED_STARTS} times: {self._last_failure}")
         began_ns = clock.now_ns()
         try:
@@ -280,6 +279,7 @@ class Session:
         with self._lock("startup"):
             if not file.exists():
                 evidence = self.folder.path / "observations" / "startup"
+                self._failed_starts = 0  # however often it failed in trials: this start is still to be seen
                 with suppress(NotUp):  # noted in the file
                     if self._per_trial:
                         self._start_and_end(evidence, note=file)

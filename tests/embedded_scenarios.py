@@ -313,6 +313,8 @@ def _cut_all(folder: Path, *changes: tuple[str, str]) -> Any:
             cluster.start(name)
         with contextlib.suppress(DeadlineExceeded) if changes else contextlib.nullcontext():
             wait_until("health", lambda: all(healthy(cluster, name) for name in names), within_s=20)
+        with contextlib.suppress(DeadlineExceeded):  # healthy is not led: nothing may be no answer yet
+            wait_until("what is stored", lambda: stored(cluster), within_s=5 if changes else 30)
         return {"acknowledged": acknowledged, "down": down, "stored": stored(cluster)}
 
 
