@@ -200,7 +200,7 @@ def test_a_killed_follower_is_recorded_from_prepare_to_end(cluster: LoopbackClus
     assert written.call_ns.max() > kill.healed_ns > kill.injected_ns > written.return_ns.min()
     unsure = set(ops.key[(ops.kind == Kind.PUT) & (ops.outcome != Outcome.OK)].tolist())
 
-    def sure(rows: Operations) -> dict[int, int]:  # a put without an answer may be there, a refused one is not
+    def sure(rows: Operations) -> dict[int, int]:  # without an answer it may be there
         found = {int(k): int(v) for k, v in zip(rows.key, rows.value, strict=True)}
         return {key: value for key, value in found.items() if key not in unsure}
 
