@@ -189,6 +189,9 @@ class Certification:
         if "schedule" in metafunc.fixturenames:
             metafunc.parametrize("schedule", range(1, self.options.random_schedules + 1))
 
+    def pytest_keyboard_interrupt(self) -> None:
+        self.interrupted_by = self.interrupted_by or "SIGINT"
+
     # -- verdicts
 
     @pytest.hookimpl(wrapper=True)

@@ -340,7 +340,7 @@ def test_an_interrupted_run_says_so_and_claims_nothing_more(tmp_path: Path, numb
     assert "UNKNOWN test_it_waits: never judged (interrupted)" in said.splitlines()
     found = certificate(tmp_path)
     assert found["title"] == "INTERRUPTED"
-    assert found["interrupted_by"] == ("SIGTERM" if number == signal.SIGTERM else "")
+    assert found["interrupted_by"] == signal.Signals(number).name
     assert [claim["status"] for claim in found["claims"]] == ["HOLDS"]
 
 
