@@ -14,6 +14,7 @@ from natsproof.checkers.lock_evidence import (
 from natsproof.checkers.lock_liveness import a_free_lock_can_be_taken, no_lock_outlives_its_ttl
 from natsproof.checkers.locks import (
     no_lock_expires_early,
+    no_lock_is_taken_early,
     one_holder_at_a_time,
     renewals_stay_on_their_own_chain,
     stale_holders_are_refused,
@@ -32,8 +33,12 @@ def test_a_lock_has_one_holder_at_a_time(certify, contract, trial):
 
 @on(*LOCKED)
 def test_a_lock_does_not_expire_early(certify, contract, trial):
-    """Nobody takes a lock over before its holder's TTL has passed since the last renewal."""
-    certify.that(certify.run(trial), no_lock_expires_early, given=[ENOUGH], promise=_place(contract))
+    """Nobody takes a lock over before its holder's TTL has passed since the last renewal.
+
+    Nor is it found absent, but by a leader that is cut off: `linearizable` does not promise that.
+    """
+    early = no_lock_is_taken_early if trial is LOCKS_PARTITIONED else no_lock_expires_early
+    certify.that(certify.run(trial), early, given=[ENOUGH], promise=_place(contract))
 
 
 @on(*LOCKED)

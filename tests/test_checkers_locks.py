@@ -15,6 +15,7 @@ from natsproof.checkers.lock_liveness import a_free_lock_can_be_taken, no_lock_o
 from natsproof.checkers.locks import (
     locks_are_safe,
     no_lock_expires_early,
+    no_lock_is_taken_early,
     one_holder_at_a_time,
     renewals_stay_on_their_own_chain,
     stale_holders_are_refused,
@@ -152,6 +153,15 @@ def test_a_read_from_a_deposed_leader_is_no_expiry_where_only_creates_count() ->
     rows = [take(0, 1), op(Kind.GET, 20, 21), release(30, 2, on=1), take(40, 3, client=1)]
     assert no_lock_expires_early(history(rows, ttl_s=0.1)).status is Status.BROKEN
     assert no_lock_expires_early(history(rows, ttl_s=0.1), reads=()).status is Status.HOLDS
+
+
+def test_what_a_deposed_leader_reads_is_no_takeover_and_a_takeover_is() -> None:
+    absent = op(Kind.GET, 40, 41, value=-1, client=1)
+    rows = [take(0, 1), renew(30, 2, on=1), absent, release(50, 3, on=2)]
+    assert no_lock_expires_early(history([*rows, take(60, 4)], ttl_s=0.1)).status is Status.BROKEN
+    assert no_lock_is_taken_early(history([*rows, take(60, 4)], ttl_s=0.1)).status is Status.HOLDS
+    stolen = [take(0, 1), renew(30, 2, on=1), take(60, 3, client=1)]
+    assert no_lock_is_taken_early(history(stolen, ttl_s=0.1)).status is Status.BROKEN
 
 
 def test_a_release_in_doubt_explains_one_takeover() -> None:

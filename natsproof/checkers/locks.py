@@ -187,6 +187,12 @@ def no_lock_expires_early(
     return holds("no lock was free before its release or its TTL", **evidence)
 
 
+def no_lock_is_taken_early(history: History) -> Verdict:
+    """L3 by acquisitions alone, for trials in which a leader may be cut off: one that is deposed and does
+    not know it yet answers reads from its own store, where the lock has lapsed. Nobody takes it there."""
+    return no_lock_expires_early(history, reads=())
+
+
 def stale_holders_are_refused(history: History) -> Verdict:
     """L5: an update or a delete on a revision that is not the lock's last one fails."""
     chains = Chains.of(history, 0.0)
