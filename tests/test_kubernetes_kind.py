@@ -116,7 +116,7 @@ def test_a_killed_server_stays_down_until_it_is_started(cluster: KindCluster) ->
         assert knock(server.client_url) in ("closed", "refused")
         with pytest.raises(ClusterError):
             cluster.monitor(server.name, "/varz")
-        assert asyncio.run(put(cluster, "one-down", b"2")) > 1
+        assert asyncio.run(put(cluster, "one-down", b"2")) > 0
     finally:
         cluster.start(server.name)
     cluster.wait_ready(120)
