@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from natsproof.clock import NS_PER_S
 from natsproof.load.engine import Samples
-from natsproof.load.latency import of_ns
 
 #: A generator may be this late at the 99th percentile, or this part of the latency objective.
 LAG_P99_S = 0.010
@@ -42,6 +42,10 @@ class Lag:
 
 def measure(samples: Samples, *, refused: int = 0, objective_s: float | None = None) -> Lag:
     """The send lag of `samples`; `objective_s` is the latency that the step must tell apart."""
-    late = of_ns(np.maximum(samples["sent_ns"] - samples["intended_ns"], 0))
+    late_s = np.maximum(samples["sent_ns"] - samples["intended_ns"], 0) / NS_PER_S
     limit_s = max(LAG_P99_S, LAG_OF_OBJECTIVE * (objective_s or 0.0))
-    return Lag(late.at_s(50), late.at_s(99), late.max_s if late.count else 0.0, refused, limit_s)
+    if not len(late_s):
+        return Lag(0.0, 0.0, 0.0, refused, limit_s)
+    # no histogram: Locust's bridge asks for every batch, and reading one costs 2 us an operation
+    p50_s, p99_s, max_s = np.percentile(late_s, (50, 99, 100), method="inverted_cdf").tolist()
+    return Lag(p50_s, p99_s, max_s, refused, limit_s)
