@@ -19,7 +19,7 @@ from locust import LoadTestShape, User, constant, events, task
 from locust.runners import MasterRunner, WorkerRunner
 
 from natsproof.errors import NatsproofError
-from natsproof.load.locust_bridge import Bridge
+from natsproof.load.locust_bridge import NOT_VALID, Bridge
 from natsproof.load.locust_settings import Settings
 from natsproof.load.mix import share
 from natsproof.load.schedule import rate_at
@@ -109,6 +109,8 @@ def nothing_was_loaded(environment: Any, **_: Any) -> None:
     """A run that ended before its generators were connected is no run."""
     never = environment in _begun and environment not in _loading
     if isinstance(environment.runner, MasterRunner):
+        if bridge(environment).why_not_valid:  # a worker said so
+            environment.process_exit_code = NOT_VALID
         by_hand = environment.web_ui and not environment.parsed_options.autostart
         never = not environment.stats.total.num_requests and not by_hand
     if never:

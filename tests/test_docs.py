@@ -298,7 +298,8 @@ def test_the_example_claim_holds_on_the_example_cluster(
     session = SimpleNamespace(
         run=lambda trial: SimpleNamespace(
             name=trial.name, history=run(trial, cluster, seed=1, path=tmp_path / "history.jsonl")
-        )
+        ),
+        folder=SimpleNamespace(trial_folder=lambda name: tmp_path),  # where a failure says its history is
     )
     certify = Certify(load(ROOT / "manifests"), "quick", lambda: session, "", "")  # type: ignore[arg-type, return-value]
     calm.test_no_put_is_refused_without_a_fault(certify, certify.contract)

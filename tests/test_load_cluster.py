@@ -7,15 +7,18 @@ import os
 import socket
 import subprocess
 import sys
+import threading
+from contextlib import contextmanager
 
 import nats
 import numpy as np
+import psutil
 import pytest
 from nats.js.api import StorageType, StreamConfig
 
 from bench.plain_servers import PlainServers
 from natsproof.checkers.guards import clients_not_overlapping
-from natsproof.clock import Deadline
+from natsproof.clock import Deadline, wait_until
 from natsproof.errors import ClusterError
 from natsproof.history import Kind, Outcome
 from natsproof.history_file import read
@@ -117,18 +120,40 @@ def test_a_platform_that_is_not_there_is_named():
         start_generators(GeneratorSpec(urls=("nats://127.0.0.1:9",)), 1, sockets=socket)
 
 
+def environment_for_locust(servers, **more):
+    environment = package_environment() | {"NATS_URL": servers.urls[0], **more}
+    return {k: v for k, v in environment.items() if k in os.environ or k.startswith(("NATS", "PYTHON"))}
+
+
+@contextmanager
+def locust_running(folder, environment, *words):
+    """Locust as a user starts it; ended by its process, its words in a file."""
+    command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), *words]
+    with (folder / "said").open("w") as said:
+        process = subprocess.Popen(command, env=environment, stdout=said, stderr=said, cwd=folder)
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(timeout=5)
+
+
 def test_locust_runs_the_load_alone(servers, tmp_path):
-    environment = package_environment() | {
-        "NATS_URL": servers.urls[0],
-        "NATSPROOF_RECORD": str(tmp_path),
-        "NATSPROOF_SAMPLES": str(tmp_path),
-        "NATSPROOF_STAGES": "[[200, 3]]",
-        "NATSPROOF_OBJECTIVE_S": "60",  # this test is not about the machine's speed
-    }
+    environment = environment_for_locust(
+        servers,
+        NATSPROOF_RECORD=str(tmp_path),
+        NATSPROOF_SAMPLES=str(tmp_path),
+        NATSPROOF_STAGES="[[200, 3]]",
+        NATSPROOF_OBJECTIVE_S="60",  # this test is not about the machine's speed
+    )
     command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary"]
     done = subprocess.run(
         command,
-        env={k: v for k, v in environment.items() if k in os.environ or k.startswith(("NATS", "PYTHON"))},
+        env=environment,
         capture_output=True,
         text=True,
         timeout=60,
@@ -140,3 +165,25 @@ def test_locust_runs_the_load_alone(servers, tmp_path):
     (samples,) = (np.fromfile(path, dtype=SAMPLE) for path in tmp_path.glob("samples-*"))
     assert history.complete and len(samples) == len(history.operations) > 100
     assert "message_state" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("words", [(), ("--processes", "1")], ids=["alone", "master-and-worker"])
+def test_locust_says_so_when_its_generator_stood_still(servers, tmp_path, words):
+    samples = tmp_path / "samples"
+    environment = environment_for_locust(
+        servers, NATSPROOF_STAGES="[[200, 6]]", NATSPROOF_SAMPLES=str(samples), NATSPROOF_PREFIX="still"
+    )
+    with locust_running(tmp_path, environment, "--headless", "--only-summary", *words) as process:
+        wait_until("a connected generator", (samples / "ready").exists, within_s=30)
+        (generator,) = (
+            child
+            for child in psutil.Process(process.pid).children(recursive=True)
+            if "natsproof.load.generator" in child.cmdline()
+        )
+        wait_until("samples", lambda: any(p.stat().st_size for p in samples.glob("samples-*")), within_s=10)
+        generator.suspend()
+        threading.Event().wait(1.0)
+        generator.resume()
+        code = process.wait(timeout=30)
+    said = (tmp_path / "said").read_text()
+    assert code == 6 and "this run is not valid: the generator fell behind its schedule" in said, said[-3000:]

@@ -7,7 +7,7 @@ import pytest
 from hdrh.histogram import HdrHistogram
 
 from natsproof.load.engine import SAMPLE
-from natsproof.load.lag import measure
+from natsproof.load.lag import LagWatch, measure
 from natsproof.load.latency import DIGITS, HIGHEST_US, LOWEST_US, PERCENTILES, Latencies, of_ns
 from natsproof.load.rig import judge_step
 from natsproof.load.timeline import errors, seconds, summary
@@ -76,6 +76,25 @@ def test_a_generator_that_falls_behind_says_so():
     assert "fell behind its schedule" in measure(evenly(500, lag_ms=25)).why_not
     assert measure(evenly(500, lag_ms=25), objective_s=0.5).why_not == ""
     assert "did not start 3" in measure(evenly(500), refused=3).why_not
+
+
+def test_a_lag_is_seen_in_a_load_whose_batches_are_small():
+    watch = LagWatch()
+    said = [watch.add(evenly(10, lag_ms=25 if n in (50, 51) else 0)) for n in range(100)]
+    assert not any(said[:99]) and "fell behind its schedule" in said[99]
+    assert watch.end() == ""
+
+
+def test_one_late_batch_of_a_window_is_no_lag_and_a_short_rest_is_judged_too():
+    watch = LagWatch()
+    assert watch.add(evenly(990)) == "" == watch.add(evenly(10, lag_ms=25))
+    assert watch.add(evenly(100, lag_ms=25)) == "" and "fell behind" in watch.end()
+
+
+def test_a_refused_operation_is_never_forgotten():
+    watch = LagWatch()
+    watch.add(evenly(10), refused=3)
+    assert "did not start 3" in watch.end()
 
 
 def test_a_step_that_keeps_up_has_no_reason():

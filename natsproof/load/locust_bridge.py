@@ -24,8 +24,8 @@ import gevent.subprocess
 import numpy as np
 
 from natsproof.clock import Deadline
-from natsproof.load import lag
 from natsproof.load.engine import Samples
+from natsproof.load.lag import LagWatch
 from natsproof.load.latency import Latencies
 from natsproof.load.locust_settings import Settings
 from natsproof.load.mix import Action
@@ -53,6 +53,7 @@ class Bridge:
             None  # samples go to their file as they come: a soak's memory stays flat
         )
         self._refused = 0
+        self._lag = LagWatch(objective_s=settings.objective_s)
         self._stopping = False
         self.latency: dict[str, Latencies] = {}
         self.mix: tuple[Action, ...] = settings.mix
@@ -152,10 +153,13 @@ class Bridge:
             chosen = samples[samples["action"] == index]
             name = self.mix[int(index)].name
             self.latency.setdefault(name, Latencies()).record_ns(chosen["done_ns"] - chosen["intended_ns"])
-        behind = lag.measure(samples, refused=self._refused, objective_s=self._settings.objective_s)
-        if len(samples) >= 100 and behind.why_not and not self.why_not_valid:
-            self.why_not_valid = behind.why_not
-            log.warning("this run is not valid: %s", behind.why_not)
+        self._say(self._lag.add(samples, refused=self._refused))
+
+    def _say(self, why_not: str) -> None:
+        """The first reason is kept: it ends the run as not valid."""
+        if why_not and not self.why_not_valid:
+            self.why_not_valid = why_not
+            log.warning("this run is not valid: %s", why_not)
 
     def stop(self) -> None:
         """End the generators, wait for what is in flight, leave the samples in files. Idempotent."""
@@ -175,6 +179,7 @@ class Bridge:
             self._kept.close()
             self._kept = None
             Path(self._settings.samples_folder, f"refused-{self._name}").write_text(str(self._refused))
+        self._say(self._lag.end())
         if self.why_not_valid:
             self._environment.process_exit_code = NOT_VALID
 

@@ -1,6 +1,7 @@
 """A Trial is data: workloads, faults, times. `run` makes its History on a cluster.
 
-Phases, each a mark in the history: `prepare` (an acknowledged write in every bucket), `warm_up`
+Phases, each a mark in the history: `prepare` (acknowledged writes in every bucket, through every server that
+answers), `warm_up`
 (workloads run, no fault), `drive` (faults at their times), `healed`, `settled` or `not_settled`,
 `finish` (final reads, replica audit), `end`. `first_fault` stands where the first one was injected;
 `not_healthy` where the platform refused writes before anything was done to it.
@@ -34,6 +35,8 @@ from natsproof.workloads import Workload
 __all__ = ["Scene", "Trial", "missing_capabilities", "run", "trial_as_dict", "trial_from_dict"]
 
 HEALTHY_WITHIN_S = 30.0
+#: A server that is Ready serves after a second at most, a try of a route; who takes longer is the claims' matter.
+SERVES_WITHIN_S = 5.0
 #: What a workload may need after the end of drive for what it has under way.
 LATE_S = 10.0
 NOTHING: Mapping[str, int] = MappingProxyType({})
@@ -220,6 +223,8 @@ class _Run:
             problem = await audit.accepts_writes(
                 self.prober, self.stage.buckets, self.prefix, HEALTHY_WITHIN_S
             )
+            if not problem and (refused := await audit.every_server_serves(self.stage, SERVES_WITHIN_S)):
+                self.recorder.observe("not_served", {"problem": refused})  # for the claims to judge
         except ClusterError as trouble:
             problem = str(trouble)
         if problem:

@@ -36,13 +36,13 @@ PLACEMENTS = 60
 
 
 async def accepts_writes(
-    client: RecordingClient, buckets: Sequence[str], prefix: str, within_s: float
+    client: RecordingClient, buckets: Sequence[str], prefix: str, within_s: float, *, name: str = "probe"
 ) -> str:
     """Put into each bucket until it is acknowledged; "" or what is still refused when time is up."""
     deadline = Deadline.within(within_s)
 
     async def one(bucket: str) -> str:
-        prober = client.fork(f"probe {bucket}")
+        prober = client.fork(f"{name} {bucket}")
         while True:
             answer = await prober.put(bucket, f"{prefix}.probe", size=32)
             if answer.ok:
@@ -52,6 +52,26 @@ async def accepts_writes(
             await asyncio.sleep(0.1)
 
     problems = await asyncio.gather(*(one(bucket) for bucket in buckets))
+    return "; ".join(problem for problem in problems if problem)
+
+
+async def every_server_serves(stage: Stage, within_s: float) -> str:
+    """Wait until a write is acknowledged through each server that takes connections; "" or what is refused.
+
+    A server is Ready some hundred milliseconds before its peers hear of an account's subjects
+    (docs/findings.md, 28): its clients meet `no responders` then, and no fault made that.
+    """
+
+    async def one(server: str) -> str:
+        try:
+            name = f"probe {server}"
+            async with stage.guest(name, server=server, timeout_s=PROBE_TIMEOUT_S) as client:
+                refused = await accepts_writes(client, stage.buckets, stage.prefix, within_s, name=name)
+        except ClusterError as problem:
+            refused = str(problem)
+        return refused and f"through {server}: {refused}"
+
+    problems = await asyncio.gather(*(one(server.name) for server in stage.cluster.servers))
     return "; ".join(problem for problem in problems if problem)
 
 

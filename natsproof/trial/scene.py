@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -43,15 +44,30 @@ class Stage:
     async def client(
         self, name: str, *, server: str | None = None, timeout_s: float = TIMEOUT_S
     ) -> RecordingClient:
-        servers = [s for s in self.cluster.servers if server in (None, s.name)]
-        if not servers:
-            names = ", ".join(s.name for s in self.cluster.servers)
-            raise UsageError(f"client {name}: no server is called {server!r}. Servers: {names}")
+        servers = self._servers(name, server)
         turn = len(self._connections) % len(servers)
         connection = Connection(self.recorder, name, servers[turn:] + servers[:turn], self._index_of)
         self._connections.append(connection)
         await connection.open(OPEN_WITHIN_S)
         return RecordingClient(self.recorder, connection, name, timeout_s=timeout_s)
+
+    @asynccontextmanager
+    async def guest(self, name: str, *, server: str, timeout_s: float) -> AsyncIterator[RecordingClient]:
+        """A client of one server for a short time; it does not shift the servers of those to come."""
+        connection = Connection(self.recorder, name, self._servers(name, server), self._index_of)
+        try:
+            await connection.open(OPEN_WITHIN_S)
+            yield RecordingClient(self.recorder, connection, name, timeout_s=timeout_s)
+        finally:
+            await connection.close()
+
+    def _servers(self, name: str, server: str | None) -> list[Server]:
+        """Those that client `name` may use: all, or the one it is pinned to."""
+        servers = [s for s in self.cluster.servers if server in (None, s.name)]
+        if not servers:
+            names = ", ".join(s.name for s in self.cluster.servers)
+            raise UsageError(f"client {name}: no server is called {server!r}. Servers: {names}")
+        return servers
 
     async def close(self) -> None:
         await asyncio.gather(*(connection.close() for connection in self._connections))
