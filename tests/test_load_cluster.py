@@ -171,7 +171,7 @@ def test_locust_runs_the_load_alone(servers, tmp_path):
 def test_locust_says_so_when_its_generator_stood_still(servers, tmp_path, words):
     samples = tmp_path / "samples"
     environment = environment_for_locust(
-        servers, NATSPROOF_STAGES="[[200, 6]]", NATSPROOF_SAMPLES=str(samples), NATSPROOF_PREFIX="still"
+        servers, NATSPROOF_STAGES="[[60, 6]]", NATSPROOF_SAMPLES=str(samples), NATSPROOF_PREFIX="still"
     )
     with locust_running(tmp_path, environment, "--headless", "--only-summary", *words) as process:
         wait_until("a connected generator", (samples / "ready").exists, within_s=30)

@@ -7,9 +7,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from copy import copy
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
@@ -34,8 +32,6 @@ from natsproof.workloads.register import Register
 from natsproof.workloads.registry import WORKLOADS
 from natsproof.workloads.watch import Watch
 from tests.loopback import LoopbackCluster
-from tests.mutants.lies import is_write
-from tests.mutants.wire import Lie, Link, Proxies, Sent
 
 LEDGER = Ledger(("message_state",), writers=2, rate_hz=60)
 
@@ -306,57 +302,6 @@ def test_a_platform_without_quorum_is_not_healthy(
     history = carry_out(cluster, tmp_path, Kill("nats-0", at_s=0.1))
     assert "not_healthy" in history.marks and "drive" not in history.marks
     assert history.injections == () and history.complete
-
-
-class NotRoutedYet(Lie):
-    """nats-2 answers its clients' first writes as a server does whose routes are not complete."""
-
-    def __init__(self) -> None:
-        self.refused = 0
-
-    def sent(self, link: Link, message: Sent) -> bool:
-        if link.server != "nats-2" or not is_write(message) or self.refused == 12:
-            return True
-        self.refused += 1
-        link.answer(message.reply, b"", b"NATS/1.0 503\r\n\r\n")
-        return False
-
-
-@contextmanager
-def seen_through(cluster: LoopbackCluster, lie: Lie) -> Iterator[LoopbackCluster]:
-    proxies = Proxies(lie, cluster.servers)
-    proxies.start()
-    try:
-        seen = copy(cluster)
-        seen._servers = tuple(replace(s, client_url=proxies.urls[s.name]) for s in cluster.servers)
-        yield seen
-    finally:
-        proxies.stop()
-
-
-@pytest.mark.cluster
-def test_workloads_begin_when_every_server_serves_its_clients(
-    cluster: LoopbackCluster, tmp_path: Path
-) -> None:
-    with seen_through(cluster, NotRoutedYet()) as seen:
-        history = carry_out(seen, tmp_path, duration_s=0.5)
-    ops, begun = history.operations, history.marks["warm_up"]
-    refused = ops.where(ops.outcome == Outcome.FAILED)
-    assert len(refused) == 12 and refused.return_ns.max() < begun
-
-
-@pytest.mark.cluster
-def test_a_server_that_goes_on_refusing_is_left_to_the_claims(
-    cluster: LoopbackCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("natsproof.trial.SERVES_WITHIN_S", 0.5)
-    lie = NotRoutedYet()
-    lie.refused = -10_000
-    with seen_through(cluster, lie) as seen:
-        history = carry_out(seen, tmp_path, duration_s=0.5)
-    (not_served,) = history.observed("not_served")
-    assert "through nats-2: message_state: no responders" in not_served.data["problem"]
-    assert "drive" in history.marks and "not_healthy" not in history.marks
 
 
 @pytest.mark.cluster

@@ -35,7 +35,7 @@ from natsproof.workloads import Workload
 __all__ = ["Scene", "Trial", "missing_capabilities", "run", "trial_as_dict", "trial_from_dict"]
 
 HEALTHY_WITHIN_S = 30.0
-#: A server that is Ready serves after a second at most, a try of a route; who takes longer is the claims' matter.
+#: A server that is Ready serves within a second, a retry of a route; one that does not is left to the claims.
 SERVES_WITHIN_S = 5.0
 #: What a workload may need after the end of drive for what it has under way.
 LATE_S = 10.0
