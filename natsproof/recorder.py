@@ -54,7 +54,7 @@ class Recorder:
         self._puts: dict[int, int] = {}  # acknowledged, by key
         self._values = count()
         self._written = 0
-        self._injections = 0
+        self._injections: list[Injection] = []
         self._marks: dict[str, int] = {}
         self._closed = threading.Event()
         self._file = path.open("wb")
@@ -234,10 +234,17 @@ class Recorder:
         """Write a fault down; again with its index once it is healed (the last word counts)."""
         with self._names:
             if index is None:
-                index = self._injections
-                self._injections += 1
+                index = len(self._injections)
+                self._injections.append(injection)
+            else:
+                self._injections[index] = injection
         self._record("fault", {"index": index, **asdict(injection)})
         return index
+
+    def fault_spans(self) -> list[tuple[int, int | None]]:
+        """(injected, healed or None) in ns of each fault that landed, in order of injection."""
+        with self._names:
+            return sorted((i.injected_ns, i.healed_ns) for i in self._injections if i.landed)
 
     def amend(self, **meta: Any) -> None:
         """Add to the meta record what was not known at the beginning."""

@@ -10,7 +10,7 @@ from natsproof.load.engine import SAMPLE
 from natsproof.load.lag import LagWatch, measure
 from natsproof.load.latency import DIGITS, HIGHEST_US, LOWEST_US, PERCENTILES, Latencies, of_ns
 from natsproof.load.rig import judge_step
-from natsproof.load.timeline import errors, seconds, summary
+from natsproof.load.timeline import errors, inside_and_outside, seconds, summary
 
 NS = 1_000_000_000
 
@@ -140,3 +140,21 @@ def test_the_summary_leaves_the_first_second_out_of_the_lag():
     rows["sent_ns"][:100] += 900_000_000
     told = summary(rows, (Action("b", "put", 1.0),), began_ns=0)
     assert told["not_valid"] == "" and told["due"] == 300
+
+
+def test_latencies_inside_and_outside_the_windows_of_faults_are_told_apart():
+    rows = evenly(1000)  # ten seconds
+    hit = (rows["intended_ns"] >= 2 * NS) & (rows["intended_ns"] < 4 * NS)
+    rows["done_ns"][hit] += 500_000_000
+    rows["done_ns"][100] = 3 * NS  # due before the kill, answered after it
+    told = inside_and_outside(rows, [(2 * NS, 4 * NS - 1)])
+    assert (told["inside"]["due"], told["outside"]["due"]) == (201, 799)
+    assert told["inside"]["p50_ms"] == pytest.approx(501, rel=0.01)
+    assert told["inside"]["p100_ms"] == pytest.approx(2000, rel=0.01)
+    assert told["outside"]["p99_ms"] == pytest.approx(1, rel=0.01)
+
+
+def test_a_fault_that_is_not_healed_lasts_to_the_end():
+    told = inside_and_outside(evenly(1000), [(6 * NS, None)])
+    assert (told["inside"]["due"], told["outside"]["due"]) == (400, 600)
+    assert inside_and_outside(evenly(10), []) == {}

@@ -10,7 +10,13 @@ import pytest
 
 from natsproof.checkers import limits, operations
 from natsproof.cluster import runbook
-from natsproof.contract.change import with_image, with_resources, with_servers
+from natsproof.contract.change import (
+    with_config,
+    with_image,
+    with_resources,
+    with_servers,
+    with_sync_interval,
+)
 from natsproof.contract.loader import load
 from natsproof.errors import NotAvailableHere, UsageError
 from natsproof.faults.procedures import Desk, _must_stay
@@ -31,6 +37,18 @@ def contract() -> Any:
 def done(name: str, began: float, over: float) -> Injection:
     """An operation that is over when it is done."""
     return Injection(f"{name}()", ("b-0",), "all", int(began * MS), int(over * MS), None, True, "seen")
+
+
+def test_the_sync_interval_is_changed_where_it_is_named_and_added_where_it_is_not(contract: Any) -> None:
+    assert contract.config.sync_always
+    slower = with_sync_interval(contract, "10s")
+    assert (slower.config.sync_always, slower.config.sync_interval_s) == (False, 10.0)
+    assert slower.config.routes == contract.config.routes
+    told = with_config(contract, lambda text: f"# sync_interval: always, see the readme\n{text}")
+    assert with_sync_interval(told, "10s").config.sync_interval_s == 10.0
+    silent = with_config(contract, lambda text: text.replace("sync_interval: always", ""))
+    assert (silent.config.sync_always, silent.config.sync_interval_s) == (False, None)
+    assert with_sync_interval(silent, "always").config.sync_always
 
 
 def test_five_servers_have_five_routes_and_three_again_the_old_ones(contract: Any) -> None:
@@ -206,3 +224,11 @@ def test_each_client_must_be_served_again() -> None:
 
 def test_the_track_record_is_what_was_kept() -> None:
     assert page.PAGE.read_text() == page.text()
+
+
+def test_a_config_that_names_the_sync_interval_twice_is_refused(contract: Any) -> None:
+    twice = with_config(
+        contract, lambda text: text.replace("sync_interval: always", "sync_interval: always\n  sync: 10s")
+    )
+    with pytest.raises(UsageError, match="one sync_interval or one jetstream block expected, found 2"):
+        with_sync_interval(twice, "2m")

@@ -178,7 +178,8 @@ class ServesAgainWithin:
     """After each fault, no bucket goes without an acknowledged write for longer than `budget_s`.
 
     The pause is the longest stretch without one between the calls of acknowledged writes, from the
-    injection to the next one's (or the load's end). Also told: seconds until a second had its full rate.
+    injection to the next one's (or the load's end). Also told: seconds until a second had its full rate, and
+    latencies while a fault lasted (`inside`) and otherwise.
     """
 
     budget_s: float
@@ -209,9 +210,19 @@ class ServesAgainWithin:
             "full_rate_p50_s": round(float(np.median(full)), 1),
             "full_rate_max_s": round(max(full), 1),
             "budget_s": self.budget_s,
+            **_by_window(load),
         }
         reason = f"longest of {len(own)} pauses {max(pauses):.1f} s, {self.budget_s:g} s allowed"
         return broken(reason, exhibits, **evidence) if exhibits else holds(reason, **evidence)
+
+
+def _by_window(load: Mapping[str, Any]) -> dict[str, float]:
+    """Latencies from the intended start while a fault lasted and otherwise; older histories have none."""
+    return {
+        f"{which}_{p}_ms": round(part[f"{p}_ms"], 1)
+        for which, part in (load.get("windows") or {}).items()
+        for p in ("p50", "p99")
+    }
 
 
 def _moments_by_bucket(history: History) -> dict[str, NDArray[np.int64]]:

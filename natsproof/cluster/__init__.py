@@ -240,6 +240,18 @@ class ChaosInjectable(Protocol):
 
 
 @runtime_checkable
+class Reproducible(Protocol):
+    """Servers from other manifests can be made beside its own. No fault needs it; measurements use it."""
+
+    @property
+    def contract(self) -> Contract: ...
+
+    def beside(self, contract: Contract, name: str) -> Any:
+        """Another such Cluster, not up: who asks for it ends it. `name` is unique beside this one."""
+        ...
+
+
+@runtime_checkable
 class Borrowed(Protocol):
     """A platform that belongs to somebody else: ask before writing to it, and tidy up after."""
 

@@ -18,6 +18,8 @@ from natsproof.contract.model import Contract
 from natsproof.errors import UsageError
 
 Edit = Callable[[dict[str, Any]], None]
+#: The setting with what stands before its value, outside comments.
+SYNC_INTERVAL = re.compile(r"^([^#\n]*\bsync(?:_interval)?\s*[:=]?\s*)[\w.\"']+", re.M)
 
 
 def with_image(contract: Contract, image: str) -> Contract:
@@ -65,6 +67,22 @@ def with_config(contract: Contract, edit: Callable[[str], str]) -> Contract:
         data[key] = edit(str(data[key]))
 
     return _changed(contract, {("ConfigMap", contract.config_map.name): change})
+
+
+def with_sync_interval(contract: Contract, interval: str) -> Contract:
+    """nats.conf with `sync_interval` at `interval` (`always`, `10s`, `2m`), where it names it or not."""
+
+    def edit(text: str) -> str:
+        changed, found = re.subn(SYNC_INTERVAL, rf'\g<1>"{interval}"', text)
+        if not found:
+            changed, found = re.subn(
+                r"(\bjetstream\s*[:=]?\s*\{)", rf'\1\n  sync_interval: "{interval}"\n', text, count=1
+            )
+        if found != 1:
+            raise UsageError(f"nats.conf: one sync_interval or one jetstream block expected, found {found}")
+        return changed
+
+    return with_config(contract, edit)
 
 
 def _with_routes(text: str, name: str, was: int, replicas: int) -> str:

@@ -23,26 +23,18 @@ from natsproof.clock import Deadline, as_seconds, now_ns
 from natsproof.errors import EvidenceMissing, NatsproofError
 from natsproof.load.knee import Knee, find_knee
 from natsproof.load.mix import PLATFORM, WRITING_VERBS, Action
-from natsproof.load.rig import Rig, Step, weights_of
+from natsproof.load.rig import Rig, Step
 from natsproof.load.server_side import Reading, between
 from natsproof.load.spec import GeneratorSpec
 from natsproof.load.usl import fit
+from natsproof.load.variations import measuring_mix, variations, weights
 
 CLIENTS = (1, 2, 4, 8, 16, 32, 64, 128)
 AXIS_CLIENTS = 64
-AXIS_SIZES = (128, 1024, 16_384)
-AXIS_KEYS = (10, 100_000)
+#: One measurement of an axis takes so long at least and at most, and needs so long beside to begin and end.
+AXIS_S, BESIDE_S = (0.4, 3.0), 0.4
 #: The rates tried under kills, as parts of the knee with one pod down.
 KILL_PARTS = (1.0, 0.85, 0.7, 0.5, 0.3)
-#: Actions that are in the mix with no weight, to be given one for a single measurement.
-BUCKET = "message_state"
-
-
-def measuring_mix(mix: Sequence[Action]) -> tuple[Action, ...]:
-    """The mix and, weightless, one put for each value size and number of keys that is varied."""
-    sizes = (Action(BUCKET, "put", 0.0, size, 1000) for size in AXIS_SIZES)
-    keys = (Action(BUCKET, "put", 0.0, 128, number) for number in AXIS_KEYS)
-    return (*mix, *sizes, *keys)
 
 
 @dataclass
@@ -59,6 +51,7 @@ class Results:
     fill: list[dict[str, Any]] = field(default_factory=list)
     sizing: dict[str, Any] = field(default_factory=dict)
     context: dict[str, Any] = field(default_factory=dict)
+    not_measured: list[str] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     took_s: float = 0.0
 
@@ -74,6 +67,7 @@ class Results:
             "fill": self.fill,
             "sizing": self.sizing,
             "context": self.context,
+            "not_measured": self.not_measured,
             "steps": [step.as_dict() for step in self.steps],
             "took_s": round(self.took_s, 1),
         }
@@ -90,7 +84,7 @@ class Measuring:
         look: Callable[[], Reading] | None = None,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.rig, self.step_s, self._look, self._say = rig, step_s, look, say
+        self.rig, self.step_s, self._look, self.say = rig, step_s, look, say
         self.results = Results(rig.objective_s)
         self._mix = rig.spec.mix
         self._weights = [a.weight for a in self._mix]
@@ -112,7 +106,7 @@ class Measuring:
             costs = between(before, self._look(), count, written, took_s)
         step = replace(step, at_s=round(at_s, 3), servers=costs)
         self.results.steps.append(step)
-        self._say(
+        self.say(
             f"{label}: {step.offered_hz:.0f}/s offered, {step.achieved_hz:.0f}/s in time, "
             f"p99 {step.p99_ms:.1f} ms{'  ' + step.why if step.why else ''}"
         )
@@ -138,28 +132,19 @@ class Measuring:
             told["problem"] = str(problem)
         self.results.usl = told
 
-    def axes(self, within_s: float, seconds: float = 1.5) -> None:
-        """Throughput with 64 in flight by operation, value size and number of keys."""
-        deadline = Deadline.within(within_s)
-        mix = self._mix
-        plain = [(i, "operation", a.name) for i, a in enumerate(mix) if a.weight]
-        sizes = [
-            (i, "value_bytes", a.value_bytes) for i, a in enumerate(mix) if not a.weight and a.keys == 1000
-        ]
-        keys = [(i, "keys", a.keys) for i, a in enumerate(mix) if not a.weight and a.keys != 1000]
-        for index, axis, value in [*plain, *sizes, *keys]:
+    def axes(self, mix: Sequence[Action], within_s: float) -> None:
+        """Throughput with 64 in flight by value size, number of keys, number of buckets and operation."""
+        deadline, wanted = Deadline.within(within_s), variations(mix)
+        least_s, most_s = AXIS_S
+        seconds = min(most_s, max(least_s, within_s / len(wanted) - BESIDE_S))
+        for variation in wanted:
             if deadline.passed:
-                break
-            name = mix[index].name
-            weights = [1.0 if i == index else 0.0 for i in range(len(mix))]
-            if axis == "operation" and mix[index].verb in ("renew", "release", "dequeue"):
-                provider = {"renew": "acquire", "release": "acquire", "dequeue": "enqueue"}[mix[index].verb]
-                weights = weights_of(mix, name, f"{mix[index].bucket}.{provider}")
-            rate = self.rig.closed(AXIS_CLIENTS, seconds, weights)
-            self._say(f"{axis} {value}: {rate:.0f}/s with {AXIS_CLIENTS} in flight")
-            self.results.axes.append(
-                {"axis": axis, "value": value, "rate_hz": round(rate, 1), "in_flight": AXIS_CLIENTS}
-            )
+                self.results.not_measured.append(f"{variation.axis} {variation.value}: no time was left")
+                continue
+            rate = self.rig.closed(AXIS_CLIENTS, seconds, weights(self._mix, variation.actions))
+            self.say(f"{variation.axis} {variation.value}: {rate:.0f}/s with {AXIS_CLIENTS} in flight")
+            row = {"axis": variation.axis, "value": variation.value, "rate_hz": round(rate, 1)}
+            self.results.axes.append(row | {"in_flight": AXIS_CLIENTS})
 
     def under_kills(
         self,
@@ -216,7 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             results = measuring.results
             results.knee = measuring.knee("all pods", given.start_hz, 0.6 * given.budget_s)
             measuring.scaling(0.2 * given.budget_s)
-            measuring.axes(0.2 * given.budget_s)
+            measuring.axes(PLATFORM, 0.2 * given.budget_s)
         finally:
             rig.close()
     knee = results.knee

@@ -19,18 +19,22 @@ from natsproof.faults.sight import resolve
 from natsproof.history import Injection
 from natsproof.load import server_side
 from natsproof.load.absorb import absorb
-from natsproof.load.capacity import BUCKET, Measuring, Results, measuring_mix
+from natsproof.load.capacity import Measuring, Results
 from natsproof.load.fill import measured_fill
 from natsproof.load.mix import PLATFORM, share
 from natsproof.load.rig import Rig
 from natsproof.load.sizing import PlatformSize, Usage, platform_size
 from natsproof.load.spec import GeneratorSpec
+from natsproof.load.sync import by_sync_interval
+from natsproof.load.variations import BUCKET, measuring_mix
 from natsproof.workloads.registry import WORKLOADS
 
 if TYPE_CHECKING:
     from natsproof.trial import Scene
 
 DOWN_S = 4.0
+#: Servers beside those under test, with another sync_interval: two at --depth quick, three beyond.
+SYNC_STEP_S, SYNC_PART = 1.5, 0.1
 #: What writes a new key, by bucket.
 NEW_KEYS = {
     "message_state": "put",
@@ -111,7 +115,16 @@ class _Run:
         deadline = Deadline.within(search.budget_s)
         results.knee = measuring.knee("all pods", search.start_hz, 0.38 * search.budget_s)
         measuring.scaling(0.08 * search.budget_s)
-        measuring.axes(0.1 * search.budget_s)
+        measuring.axes(PLATFORM, 0.12 * search.budget_s)
+        rows, missing = by_sync_interval(
+            self._scene.cluster,
+            measuring.rig.spec,
+            seconds=SYNC_STEP_S,
+            within_s=SYNC_PART * search.budget_s,
+            say=measuring.say,
+        )
+        results.axes += rows
+        results.not_measured += missing
         results.fill = measured_fill(measuring.rig, self._scene.cluster)
         results.sizing = self._sizing(results)
         ended = self._kill("leader", down_s=search.recovery_s + 0.2 * search.budget_s, wait=True)

@@ -7,12 +7,15 @@ from typing import Any
 
 from natsproof.cluster import Cluster, VolumeAccess
 from natsproof.errors import ClusterError
+from natsproof.load.mix import Action
 from natsproof.load.rig import Rig
 from natsproof.load.sizing import entry_bytes
+from natsproof.load.variations import BUCKET, fills, weights
 
-BUCKET = "message_state"
 CLIENTS = 32
-SECONDS = 1.5
+SECONDS = 0.7
+#: Of fewer new entries than this the bytes of one are no statement.
+FEWEST = 100
 
 
 def _stored(cluster: Cluster, bucket: str) -> tuple[int, int]:
@@ -50,29 +53,28 @@ def _on_disk(cluster: Cluster, bucket: str) -> int | None:
 
 
 def measured_fill(rig: Rig, cluster: Cluster) -> list[dict[str, Any]]:
-    """One row: puts of new keys in the largest size of the mix, what they added, and what the model says."""
+    """A row for each value size: puts of new keys, what they added, and what the model says."""
+    rows = (_filled(rig, cluster, action) for action in fills())
+    return [row for row in rows if row]
+
+
+def _filled(rig: Rig, cluster: Cluster, action: Action) -> dict[str, Any]:
+    """Empty where too little was written to say."""
     mix = rig.spec.mix
-    index = max(
-        (i for i, a in enumerate(mix) if a.bucket == BUCKET and a.verb == "put"), key=lambda i: mix[i].keys
-    )
-    action = mix[index]
     before, disk_before = _stored(cluster, BUCKET), _on_disk(cluster, BUCKET)
-    rig.closed(CLIENTS, SECONDS, [1.0 if i == index else 0.0 for i in range(len(mix))])
+    rig.closed(CLIENTS, SECONDS, weights(mix, [action]))
     after, disk_after = _stored(cluster, BUCKET), _on_disk(cluster, BUCKET)
     messages, added = after[0] - before[0], after[1] - before[1]
-    if messages < 100:
-        return []
-    key = f"{rig.spec.prefix}.w0.{index}.{messages}"
-    model = entry_bytes(BUCKET, len(key), action.value_bytes)
+    if messages < FEWEST:
+        return {}
+    key = f"{rig.spec.prefix}.w0.{mix.index(action)}.{messages}"
     disk = None if disk_before is None or disk_after is None else disk_after - disk_before
-    return [
-        {
-            "bucket": BUCKET,
-            "value_bytes": action.value_bytes,
-            "entries": messages,
-            "bytes_per_entry": round(added / messages, 1),
-            "model_bytes_per_entry": model,
-            "disk_bytes_per_entry": None if disk is None else round(disk / messages, 1),
-            "disk_per_byte": None if disk is None else round(disk / added, 3),
-        }
-    ]
+    return {
+        "bucket": BUCKET,
+        "value_bytes": action.value_bytes,
+        "entries": messages,
+        "bytes_per_entry": round(added / messages, 1),
+        "model_bytes_per_entry": entry_bytes(BUCKET, len(key), action.value_bytes),
+        "disk_bytes_per_entry": None if disk is None else round(disk / messages, 1),
+        "disk_per_byte": None if disk is None else round(disk / added, 3),
+    }

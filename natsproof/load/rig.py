@@ -13,7 +13,6 @@ from natsproof.clock import NS_PER_S, Deadline, now_ns
 from natsproof.load import lag
 from natsproof.load.engine import Samples
 from natsproof.load.latency import of_ns
-from natsproof.load.mix import Action
 from natsproof.load.spec import GeneratorSpec
 from natsproof.load.steering import Generator, set_rates, start_generators
 from natsproof.load.timeline import answered, between, errors, in_flight, joined
@@ -199,8 +198,3 @@ class Rig:
             self._collect(0.2)
         for generator in self._generators:
             generator.close()
-
-
-def weights_of(mix: Sequence[Action], *names: str) -> list[float]:
-    """Weights that leave only the named actions of a mix (`bucket.verb`), as far apart as they were."""
-    return [a.weight if a.name in names else 0.0 for a in mix]

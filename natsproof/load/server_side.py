@@ -1,15 +1,24 @@
-"""What a load costs the servers: processor, memory, bytes written, Raft lag, read beside each step."""
+"""What a load costs the servers: processor, memory, bytes written, flushes, Raft lag, read beside each step.
+
+The kernel counts no process's fsyncs, but the flushes that each block device was asked for. fsyncs of one
+moment may share a flush, and whoever else uses the device is counted too: on a quiet host it is the
+platform's figure, and at least one flush a put says that `sync_interval: always` reaches the disk.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from natsproof.cluster import Cluster
+from natsproof.cluster import Cluster, VolumeAccess
 from natsproof.errors import ClusterError
+
+#: The place of `flush I/Os` in a device's stat (Documentation/block/stat.rst).
+FLUSHES = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +35,15 @@ class Spent:
 class Reading:
     """What all servers that answered said; `spent` by server, of those that run on this host.
 
-    `lag` is the largest number of Raft entries that a living follower is behind.
+    `lag` is the largest number of Raft entries that a living follower is behind. `flushes` counts those of
+    the block devices below the volumes, by device, where both can be seen.
     """
 
     memory_bytes: int
     stored_bytes: int
     lag: int
     spent: dict[str, Spent]
+    flushes: dict[str, int] = field(default_factory=dict)
 
 
 def _process(cluster: Cluster, server: str) -> psutil.Process | None:
@@ -82,7 +93,24 @@ def read(cluster: Cluster) -> Reading:
             counters.get("syscw", 0),
         )
     lag = max((_lag(one, set(streams)) for one in streams.values()), default=0)
-    return Reading(memory, stored, lag, spent)
+    return Reading(memory, stored, lag, spent, _flushes(cluster))
+
+
+def _flushes(cluster: Cluster) -> dict[str, int]:
+    """Flush requests completed since the host started, by `major:minor` (Linux 5.5 and newer)."""
+    if not isinstance(cluster, VolumeAccess):
+        return {}
+    told = {}
+    for server in cluster.servers:
+        try:
+            device = cluster.volume_path(server.name).stat().st_dev
+            name = f"{os.major(device)}:{os.minor(device)}"
+            fields = Path(f"/sys/dev/block/{name}/stat").read_text().split()
+        except (ClusterError, OSError):  # no server there now, or a file system that is on no one device
+            continue
+        if len(fields) > FLUSHES:
+            told[name] = int(fields[FLUSHES])
+    return told
 
 
 def _io(pid: int) -> dict[str, int]:
@@ -100,6 +128,9 @@ def between(before: Reading, after: Reading, puts: int, put_bytes: int, seconds:
         "servers_memory_bytes": float(after.memory_bytes),
         "raft_lag_entries": float(after.lag),
     }
+    flushed = _flushed(before, after)
+    if puts and flushed is not None:
+        told["device_flushes_per_put"] = flushed / puts
     same = [n for n, s in after.spent.items() if n in before.spent and before.spent[n].pid == s.pid]
     if not same or len(same) < len(after.spent):
         return told
@@ -113,3 +144,10 @@ def between(before: Reading, after: Reading, puts: int, put_bytes: int, seconds:
         told["disk_written_per_byte_put"] = written / put_bytes
         told["write_calls_per_put"] = writes / puts
     return told
+
+
+def _flushed(before: Reading, after: Reading) -> int | None:
+    """Flushes between two readings of the same devices; None if they differ or none was seen."""
+    if not after.flushes or before.flushes.keys() != after.flushes.keys():
+        return None
+    return sum(after.flushes[name] - before.flushes[name] for name in after.flushes)

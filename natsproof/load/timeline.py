@@ -80,8 +80,10 @@ def summary(
     began_ns: int,
     refused: int = 0,
     objective_s: float | None = None,
+    faults: Sequence[tuple[int, int | None]] = (),
 ) -> dict[str, Any]:
-    """All of it as JSON-able data: the observation `load` of a history."""
+    """All of it as JSON-able data: the observation `load` of a history. `faults` are (injected, healed) in
+    ns; with them latencies inside and outside these windows are told apart."""
     settled = samples[samples["intended_ns"] >= began_ns + NS_PER_S]  # the first second starts processes
     lag: Lag = measure(settled, refused=refused, objective_s=objective_s)
     by_action = {
@@ -97,9 +99,32 @@ def summary(
         "latency": milliseconds(samples),
         "actions": by_action,
         "seconds": seconds(samples, began_ns),
+        "windows": inside_and_outside(samples, faults),
         "lag": {"p50_ms": lag.p50_s * 1e3, "p99_ms": lag.p99_s * 1e3, "max_ms": lag.max_s * 1e3},
         "refused": refused,
         "not_valid": lag.why_not,
+    }
+
+
+def inside_and_outside(
+    samples: Samples, faults: Sequence[tuple[int, int | None]]
+) -> dict[str, dict[str, Any]]:
+    """Latencies of the operations that a fault's window touched, and of all others; empty without faults.
+
+    One that was due before the kill and answered after it is inside: the kill is in its latency.
+    """
+    if not faults:
+        return {}
+    inside = np.zeros(len(samples), dtype=np.bool_)
+    for injected_ns, healed_ns in faults:
+        inside |= (samples["done_ns"] >= injected_ns) & (
+            np.True_ if healed_ns is None else samples["intended_ns"] <= healed_ns
+        )
+    parts = {"inside": samples[inside], "outside": samples[~inside]}
+    return {
+        name: {"due": len(part), "errors": errors(part), **milliseconds(part)}
+        for name, part in parts.items()
+        if len(part)
     }
 
 

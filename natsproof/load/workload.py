@@ -87,8 +87,17 @@ class _Load:
         found = rate_at([Stage(*stage) for stage in self.stages], elapsed_s)
         return self.stages[-1][0] if found is None else found
 
-    def observation(self, samples: Any, *, began_ns: int, refused: int, **more: Any) -> dict[str, Any]:
-        told = summary(samples, self.mix, began_ns=began_ns, refused=refused, objective_s=self.objective_s)
+    def observation(
+        self, scene: Scene, samples: Any, *, began_ns: int, refused: int, **more: Any
+    ) -> dict[str, Any]:
+        told = summary(
+            samples,
+            self.mix,
+            began_ns=began_ns,
+            refused=refused,
+            objective_s=self.objective_s,
+            faults=scene.recorder.fault_spans(),
+        )
         return {"workload": type(self).__name__, "offered_hz": self.rate_hz, **told, **more}
 
 
@@ -118,7 +127,11 @@ class OpenLoop(_Load):
         finally:
             steering.cancel()
         data = self.observation(
-            engine.take_samples(), began_ns=began_ns, refused=engine.progress.refused, clients=pool.size
+            scene,
+            engine.take_samples(),
+            began_ns=began_ns,
+            refused=engine.progress.refused,
+            clients=pool.size,
         )
         scene.observe("load", data)
 
@@ -209,9 +222,8 @@ class LocustLoad(_Load):
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         began_ns = int(samples["intended_ns"].min()) if len(samples) else now_ns()
-        scene.observe(
-            "load", self.observation(samples, began_ns=began_ns, refused=refused, operations=operations)
-        )
+        data = self.observation(scene, samples, began_ns=began_ns, refused=refused, operations=operations)
+        scene.observe("load", data)
 
 
 class _Running:

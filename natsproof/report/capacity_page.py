@@ -34,6 +34,13 @@ STEP_COLUMNS = (
     "why",
     "not_valid",
 )
+#: Columns of the steps' table from the servers' side: (name, digits).
+COSTS = (
+    ("servers_cpu_cores", 2),
+    ("disk_written_per_byte_put", 1),
+    ("device_flushes_per_put", 1),
+    ("raft_lag_entries", 0),
+)
 
 
 def capacity_data(history: History) -> dict[str, Any] | None:
@@ -125,6 +132,8 @@ def fragment(data: Mapping[str, Any]) -> str:
     if data["usl"].get("points"):
         parts.append(scaling(data["usl"]))
     parts += [_scaling_text(data["usl"]), _axes(data["axes"]), _fill(data["fill"]), _sizing(data["sizing"])]
+    if data.get("not_measured"):
+        parts.append(_list("Not measured", data["not_measured"]))
     parts.append(_steps(steps))
     return "\n".join(part for part in parts if part)
 
@@ -206,15 +215,18 @@ def _steps(steps: Sequence[Mapping[str, Any]]) -> str:
             f"{s['p50_ms']:.2f}",
             f"{s['p99_ms']:.2f}",
             f"{s['p999_ms']:.2f}",
-            f"{s['servers'].get('servers_cpu_cores', float('nan')):.2f}",
-            f"{s['servers'].get('disk_written_per_byte_put', float('nan')):.1f}",
-            f"{s['servers'].get('raft_lag_entries', float('nan')):.0f}",
+            *(_cost(s["servers"], name, digits) for name, digits in COSTS),
             _verdict(s),
         )
         for s in steps
     ]
     head = ("step", "offered /s", "in time /s", "p50 ms", "p99 ms", "p99.9 ms")
-    return _table("Steps", (*head, "server cores", "disk B/B", "Raft lag", "verdict"), rows)
+    return _table("Steps", (*head, "server cores", "disk B/B", "flushes/put", "Raft lag", "verdict"), rows)
+
+
+def _cost(servers: Mapping[str, float], name: str, digits: int) -> str:
+    """Empty where it could not be read: a server died meanwhile, or does not run on this host."""
+    return f"{servers[name]:.{digits}f}" if name in servers else ""
 
 
 def _verdict(step: Mapping[str, Any]) -> str:

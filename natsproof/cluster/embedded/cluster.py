@@ -53,6 +53,10 @@ class EmbeddedCluster:
         self._store: VolumeStore | None = None
         self._last_job: JobResult | None = None
 
+    def beside(self, contract: Contract, name: str) -> EmbeddedCluster:
+        """The same kind of cluster from other manifests, below this one's `workdir`."""
+        return type(self)(contract, self.workdir / "beside" / name, self.binaries)
+
     def prepare(self, needs: Iterable[str]) -> None:
         """Before `up`: the capabilities that will be used. Some need volumes of another make."""
 
