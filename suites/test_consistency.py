@@ -1,8 +1,9 @@
 """Consistency: every key is one register, whatever fails.
 
-Promise    manifests/promises.yaml: linearizable
-Not here   direct gets, which may be stale by design; reads through a leader that was paused or cut off:
-           it answers from its own store until it hears of the next one (docs/findings.md)
+Promise    manifests/promises.yaml: linearizable, direct_get_late
+Not here   the order of direct gets: any replica answers them, stale by design; reads through a leader that
+           was paused or cut off: it answers from its own store until it hears of the next one
+           (docs/findings.md)
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import pytest
 
 from natsproof.checkers.guards import (
     acknowledged_writes,
+    answered_direct_gets,
     answered_reads,
     at_least,
     clients_not_overlapping,
     every_fault_landed,
 )
 from natsproof.checkers.registers import registers_are_linearizable, writes_are_linearizable
-from suites.trials import ALL_KILLED, BUCKETS, ONE_KILLED, ONE_PAUSED, RESTARTED, TWO_KILLED, on
+from natsproof.checkers.staleness import direct_gets_are_bounded
+from suites.trials import ALL_KILLED, BUCKETS, CRASHED, ONE_KILLED, ONE_PAUSED, RESTARTED, TWO_KILLED, on
 
 ENOUGH = (every_fault_landed, clients_not_overlapping, at_least(50, acknowledged_writes))
 
@@ -67,4 +70,19 @@ def test_writes_are_linearizable_through_pauses(certify, contract, trial, bucket
         writes_are_linearizable,
         given=ENOUGH,
         promise=certify.linearizable("pause"),
+    )
+
+
+@on(*CRASHED)
+def test_a_direct_get_shows_nothing_overwritten_longer_ago_than_promised(certify, contract, trial):
+    """Direct gets, which any replica answers, show written values only, none overwritten longer ago than
+    promised; how many were stale, went backward or missed their client's own write is told."""
+    late_s = contract.promises.direct_get_late_s
+    if late_s is None:
+        certify.not_promised(f"{contract.promises.at('buckets')}: no direct_get_late")
+    certify.that(
+        certify.run(trial),
+        direct_gets_are_bounded(staleness_most_s=late_s),
+        given=[every_fault_landed, at_least(20, answered_direct_gets)],
+        promise=contract.promises.at("direct_get_late_s"),
     )

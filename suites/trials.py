@@ -33,12 +33,12 @@ STATE, LOCK_BUCKET = BUCKETS[0], under_test.lock_bucket()
 
 CLIENTS = (
     Ledger(BUCKETS, writers=8, rate_hz=96.0),
-    Register(BUCKETS, clients=6, keys=4, rate_hz=48.0),
+    Register(BUCKETS, clients=6, keys=4, rate_hz=48.0, direct_share=0.5),
 )
 #: For trials of a minute and more, which would pile up what each of them reads back at the end.
 FEWER_CLIENTS = (
     Ledger(BUCKETS, writers=8, rate_hz=48.0),
-    Register(BUCKETS, clients=6, keys=4, rate_hz=24.0),
+    Register(BUCKETS, clients=6, keys=4, rate_hz=24.0, direct_share=0.5),
 )
 #: Somebody always has a put in flight when all servers die at one moment.
 UNANSWERED = Ledger(BUCKETS, writers=3, rate_hz=3000.0, keys=16, until_fault=True)

@@ -25,6 +25,7 @@ buckets:
 survives: [process-kill-one, power-loss-all]
 recovery: {one-server-killed: 15s}
 expiry_late: 2s
+direct_get_late: 500ms
 monitoring: [/varz]
 rate_floor_hz: 500
 rate_floor_one_down_hz: 300.5
@@ -50,6 +51,7 @@ def test_everything_promised_is_read_with_its_line() -> None:
     assert (found.expiry_late_s, found.p99_s, found.storage_class) == (2.0, 0.05, "longhorn")
     assert (found.rate_floor_hz, found.rate_floor_one_down_hz) == (500.0, 300.5)
     assert found.monitoring == ("/varz",)
+    assert found.direct_get_late_s == 0.5
     assert locks.at("ttl_s") == Place("p.yaml", 9)
     assert found.at("recovery.one-server-killed") == Place("p.yaml", 14)
 
@@ -65,11 +67,11 @@ def test_everything_promised_is_read_with_its_line() -> None:
         ("max_bytes: 16MiB", "max_bytes: 16Mi", 7, "write 16MiB"),
         ("replicas: 3", "replicas: '3'", 7, "an integer from 1 to 5"),
         ("storage: memory", "storage: disk", 10, "neither file nor memory"),
-        ("[/varz]", "[varz]", 16, "expected a path"),
-        ("rate_floor_hz: 500", "rate_floor_hz: fast", 17, "puts a second"),
+        ("[/varz]", "[varz]", 17, "expected a path"),
+        ("rate_floor_hz: 500", "rate_floor_hz: fast", 18, "puts a second"),
         ("name: locks", "name: state", 8, "promised twice"),
         ("name: locks", "name: lo.cks", 8, "no bucket name"),
-        ("p99: 50ms", "p99: [50ms]", 19, "a list"),
+        ("p99: 50ms", "p99: [50ms]", 20, "a list"),
     ],
 )
 def test_a_wrong_promise_is_told_with_its_line(old: str, new: str, line: int, says: str) -> None:

@@ -50,6 +50,13 @@ def answered_reads(history: History) -> Mask:
     return mask
 
 
+def answered_direct_gets(history: History) -> Mask:
+    """Gets that any replica may answer, answered with a value or with nothing."""
+    ops = history.operations
+    mask: Mask = (ops.kind == Kind.DIRECT_GET) & (ops.outcome == Outcome.OK)
+    return mask
+
+
 def final_reads(history: History) -> Mask:
     """Reads of the final sweep that were answered."""
     ops = history.operations

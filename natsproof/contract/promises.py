@@ -16,6 +16,7 @@ linearizable:                 # faults through which writes and leader reads hav
 recovery:                     # time until writes go on, by fault, of RECOVERIES
   one-server-killed: 15s
 expiry_late: 2s               # nothing lives longer than ttl + this
+direct_get_late: 2s           # a direct get, from any replica, shows nothing overwritten longer ago than this
 monitoring: [/varz, /jsz]     # paths that answer 200 on every server
 rate_floor_hz: 500            # acknowledged puts a second, all buckets together, every server up
 rate_floor_one_down_hz: 300   # the same with one server down
@@ -74,6 +75,7 @@ _FIELDS = {
     "linearizable": "linearizable",
     "recovery": "recovery_s",
     "expiry_late": "expiry_late_s",
+    "direct_get_late": "direct_get_late_s",
     "monitoring": "monitoring",
     "rate_floor_hz": "rate_floor_hz",
     "rate_floor_one_down_hz": "rate_floor_one_down_hz",
@@ -136,6 +138,7 @@ class _Reader:
                 for key, node in (recovery.value if recovery else {}).items()
             },
             expiry_late_s=self.field(root, "expiry_late", units.cli_duration_s, 0.0),
+            direct_get_late_s=self.field(root, "direct_get_late", units.cli_duration_s, None),
             monitoring=self.paths(root),
             rate_floor_hz=self.number(root, "rate_floor_hz"),
             rate_floor_one_down_hz=self.number(root, "rate_floor_one_down_hz"),

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class Register:
     """`clients` read, put, update, create and delete `keys` keys a bucket at `rate_hz` in all.
 
-    Reads go through the leader; of `direct_share` of them also from any replica. An update expects the
+    Reads go through the leader; after a `direct_share` of all operations the client reads the key from any
+    replica too, which may not have its own write yet. An update expects the
     revision its client saw last, so some are refused. `delete_share` of the operations are deletes; 0
     leaves keys alive once written. Shares are of 1.
     """
@@ -62,6 +63,8 @@ class Register:
             key = scene.key(f"r{rng.randrange(self.keys)}")
             revision = seen.get((bucket, key), NONE)
             found = await self._operate(client, bucket, key, revision, rng)
+            if rng.random() < self.direct_share:
+                await client.direct_get(bucket, key)
             if found != NONE:
                 seen[bucket, key] = found
 
@@ -72,8 +75,6 @@ class Register:
         draw = rng.random()
         if draw < self.read_share:
             answer = await client.get(bucket, key)
-            if rng.random() < self.direct_share:
-                await client.direct_get(bucket, key)
         elif draw < self.read_share + self.update_share:
             if revision == NONE:
                 answer = await client.create(bucket, key, size=self.size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from binascii import a2b_base64, b2a_base64
 from collections import defaultdict
+from dataclasses import replace
 from itertools import count
 from time import monotonic
 
@@ -14,6 +15,8 @@ from tests.mutants.wire import Got, Lie, Link, Sent
 
 EXPECTED = b"Nats-Expected-Last-Subject-Sequence"
 GET = "$JS.API.STREAM.MSG.GET."
+DIRECT_GET = "$JS.API.DIRECT.GET."
+NOTHING = b"NATS/1.0 404"
 #: Keys of the runner itself: a platform that refuses those is not healthy, and nothing is judged.
 PROBE = ".probe"
 
@@ -171,6 +174,41 @@ class AnswersFromADeposedLeader(Reads):
             self._frozen.clear()
         self._frozen[key] = body
         return body
+
+
+class DirectGets(Lie):
+    """Alters answers that any replica may give. Subclasses say how."""
+
+    def shown(self, subject: str, answer: Got) -> Got:
+        raise NotImplementedError
+
+    def got(self, link: Link, message: Got) -> list[Got]:
+        asked = link.asked.get(message.subject)
+        if not asked or not asked.subject.startswith(DIRECT_GET) or message.headers.startswith(NOTHING):
+            return [message]
+        other = self.shown(asked.subject, message)
+        return [replace(message, headers=other.headers, body=other.body)]
+
+
+class FreezesDirectGets(DirectGets):
+    """A key looks for ever as it did at the first look."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, Got] = {}
+
+    def shown(self, subject: str, answer: Got) -> Got:
+        return self._first.setdefault(subject, answer)
+
+
+class MixesUpDirectGets(DirectGets):
+    """Every other answer is that of the get before it, whatever key that was of."""
+
+    def __init__(self) -> None:
+        self._number, self._last = count(1), Got("", "", "", b"", b"")
+
+    def shown(self, subject: str, answer: Got) -> Got:
+        last, self._last = self._last, answer
+        return last if last.body and next(self._number) % 2 else answer
 
 
 class CorruptsValues(Reads):

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 from unittest import mock
 
+from natsproof.client import RecordingClient
 from natsproof.client.watch import Watcher
 from natsproof.faults import storage
 from natsproof.faults.clocks import ClockShift
@@ -28,6 +29,7 @@ from tests.mutants.catalogue.server import (
     CLOCKS,
     CRASH_LOOP,
     CUT_PROMISED,
+    DIRECT,
     EQUAL,
     HELD,
     LEADER_LOSSY,
@@ -282,6 +284,7 @@ CLIENTS = (
         "test_a_minority_acknowledges_nothing",
         "test_the_majority_goes_on_without_a_leader_that_is_cut_off",
     ),
+    _harness("nobody asks the replicas", instead(RecordingClient, "direct_get", _at_once), DIRECT),
     _harness("canaries that nobody plants", instead(Expiry, "_canary", _canary_nobody_watches), *VALUES),
     _harness("canaries that nobody watches", instead(Expiry, "_until_gone", _at_once), VALUES[0]),
     _harness("contenders that never try", instead(Locks, "_contend", _at_once), *LOCK_CLAIMS),

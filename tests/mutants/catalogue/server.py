@@ -12,6 +12,7 @@ from tests.mutants.mutant import Mutant
 from tests.mutants.wire import Lie
 
 LINEAR = "test_a_key_is_one_register_through_kills[sigkill of a follower]"
+DIRECT = "test_a_direct_get_shows_nothing_overwritten_longer_ago_than_promised[sigkill of a follower]"
 LINEAR_ALL = "test_a_key_is_one_register_through_the_death_of_all_servers"
 LINEAR_RESTART = "test_a_key_is_one_register_through_a_rolling_restart"
 LINEAR_PAUSE = "test_writes_are_linearizable_through_pauses"
@@ -163,6 +164,8 @@ READS = (
     _lie("serves old revisions", lies.ServesOldRevisions, LINEAR, fast=True),
     _lie("serves old revisions in a partition", lies.ServesOldRevisions, LINEAR_CUT, setting=CUT_PROMISED),
     _lie("answers from a deposed leader", lies.AnswersFromADeposedLeader, LINEAR),
+    _lie("direct gets never change", lies.FreezesDirectGets, DIRECT),
+    _lie("direct gets show other keys' values", lies.MixesUpDirectGets, DIRECT),
     _lie("corrupts values", lies.CorruptsValues, LINEAR, ONE),
     _lie("finds nothing where there is something", lies.ForgetsReads, LINEAR, ONE),
 )
