@@ -160,6 +160,14 @@ class Certify:
         self.promises += [place] if place not in self.promises else []
         return promises.recovery_s[fault]
 
+    def direct_get_late_s(self) -> float:
+        """The promised bound, whose place joins the claim's promises. Raises NotPromised."""
+        promises = self.contract.promises
+        if promises.direct_get_late_s is None:
+            self.not_promised(f"{promises.place} has no direct_get_late")
+        self.promises.append(str(promises.at("direct_get_late_s")))
+        return promises.direct_get_late_s
+
     def with_servers(self, number: int) -> None:
         """What a claim says of so many servers it does not say of others. Raises NotPromised."""
         if self.contract.statefulset.replicas != number:

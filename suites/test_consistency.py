@@ -77,12 +77,8 @@ def test_writes_are_linearizable_through_pauses(certify, contract, trial, bucket
 def test_a_direct_get_shows_nothing_overwritten_longer_ago_than_promised(certify, contract, trial):
     """Direct gets, which any replica answers, show written values only, none overwritten longer ago than
     promised; how many were stale, went backward or missed their client's own write is told."""
-    late_s = contract.promises.direct_get_late_s
-    if late_s is None:
-        certify.not_promised(f"{contract.promises.at('buckets')}: no direct_get_late")
     certify.that(
         certify.run(trial),
-        direct_gets_are_bounded(staleness_most_s=late_s),
+        direct_gets_are_bounded(staleness_most_s=certify.direct_get_late_s()),
         given=[every_fault_landed, at_least(20, answered_direct_gets)],
-        promise=contract.promises.at("direct_get_late_s"),
     )

@@ -103,6 +103,10 @@ class Listing(Certify):
         self.promises.append(self._said("recovery_s", fault))
         return self.contract.promises.recovery_s.get(fault, 1.0)
 
+    def direct_get_late_s(self) -> float:
+        self.promises.append(written(str(self.contract.promises.at("direct_get_late_s"))))
+        return self.contract.promises.direct_get_late_s or 1.0
+
     def only_where(self, evidence: Any, guard: Any) -> None:
         pass
 

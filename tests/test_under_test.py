@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from natsproof.certify import NotPromised
+from natsproof.certify import Certify, NotPromised
 from natsproof.contract.loader import load
 from suites import loads
 from tests.sessions import environment
@@ -54,3 +54,14 @@ def test_a_load_without_a_promised_rate_is_not_promised(foreign: Path) -> None:
     (foreign / "promises.yaml").write_text(text)
     with pytest.raises(NotPromised, match="no rate_floor_hz"):
         loads.all_pods(load(foreign).promises, 10.0)
+
+
+def test_where_direct_gets_are_not_promised_to_be_fresh_nothing_is_said_of_them(foreign: Path) -> None:
+    def certify() -> Certify:
+        return Certify(load(foreign), "quick", lambda: None, "", "")  # type: ignore[arg-type, return-value]
+
+    assert certify().direct_get_late_s() == 2.0
+    text = (foreign / "promises.yaml").read_text().replace("direct_get_late: 2s", "")
+    (foreign / "promises.yaml").write_text(text)
+    with pytest.raises(NotPromised, match=r"promises\.yaml:\d+ has no direct_get_late"):
+        certify().direct_get_late_s()

@@ -22,7 +22,7 @@ _REST = """\
       all-restarted: 20s
       rolling-restart: 10s # the longest pause in it
     expiry_late: 2s
-    direct_get_late: 2s # most clients' get of a key, answered by any replica, shows nothing overwritten longer ago
+    direct_get_late: 2s # most clients' get, answered by any replica, shows nothing overwritten longer ago
     monitoring: [/varz, /connz, /routez, /subsz, /jsz]
     # rate_floor_hz: 200 # acknowledged puts a second, all buckets together; judged by `make load`
     # rate_floor_one_down_hz: 100
