@@ -76,7 +76,8 @@ def direct_gets_are_bounded(
             return broken("; ".join(reasons), exhibits, **evidence)
         return holds(
             f"{count(len(reads.rows), 'direct get')}, {int(stale.sum()):,} stale by at most "
-            f"{stale_ns.max() / 1e9:.3f} s",
+            f"{stale_ns.max() / 1e6:.3f} ms; {len(missed):,} missed the client's own write, "
+            f"{len(backward):,} went backward",
             **evidence,
         )
 
