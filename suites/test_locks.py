@@ -7,6 +7,7 @@ Not here   mutual exclusion in wall time: no lease can promise it; holders must 
 from __future__ import annotations
 
 from natsproof.checkers.guards import at_least, every_fault_landed, lock_acquisitions
+from natsproof.checkers.holdings import believed_holdings_do_not_overlap
 from natsproof.checkers.lock_evidence import (
     acquisitions_after_a_purge,
     holders_that_were_cut_off_and_came_back,
@@ -80,6 +81,17 @@ def test_a_purged_lock_can_be_taken_again(certify, contract, trial):
     free = a_free_lock_can_be_taken(contract.promises.expiry_late_s)
     certify.that(history, free, given=given, promise=_place(contract))
     certify.that(history, stale_holders_are_refused, given=given, promise=_place(contract))
+
+
+@on(LOCKS_LEADER_KILLED, LOCKS_PARTITIONED)
+def test_no_two_clients_believe_to_hold_one_lock(certify, contract, trial):
+    """A client that counts its lease from before the request never believes to hold what another does.
+
+    Not where an operator purges locks: whose lock is broken learns it at the next renewal only.
+    """
+    certify.that(
+        certify.run(trial), believed_holdings_do_not_overlap(), given=[ENOUGH], promise=_place(contract)
+    )
 
 
 @on(LOCKS_PARTITIONED)

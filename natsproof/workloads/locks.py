@@ -134,7 +134,7 @@ class Locks:
     ) -> None:
         began_ns = now_ns()
         stalls = rng.random() < self.stall_share
-        revision, unanswered = lock.revision, False
+        revision, unanswered, lease_s = lock.revision, False, lock.held_until_s
         if stalls:
             await scene.rest(lock.ttl_s * 1.3)
         else:
@@ -144,9 +144,10 @@ class Locks:
                 await scene.rest(min(self.renew_s, lock.ttl_s / 3, left_s))
                 if now_ns() < ends_ns or unanswered:
                     unanswered = not await lock.renew()
+                    lease_s = lock.held_until_s or lease_s  # a refusal that comes late ends no lease later
             revision = lock.revision
         # time.monotonic and now_ns are one clock: the lease's end is a moment of the history.
-        until_ns = min(now_ns(), int(lock.held_until_s * NS_PER_S)) if lock.held_until_s else now_ns()
+        until_ns = min(now_ns(), int(lease_s * NS_PER_S))
         recorder = client.recorder
         recorder.event(
             Kind.HELD,

@@ -26,6 +26,7 @@ from natsproof.workloads.pacing import Pace
 from suites import loads
 from tests.mutants.catalogue.contract import FULL_CLAIMS, FULL_PROMISED
 from tests.mutants.catalogue.server import (
+    BELIEVED,
     CLOCKS,
     CRASH_LOOP,
     CUT_PROMISED,
@@ -302,6 +303,7 @@ CLIENTS = (
         "contenders that never try under the fault",
         instead(Locks, "_contend", _at_once),
         "test_locks_were_tried_under_the_fault",
+        BELIEVED,
     ),
     _harness("a watcher that never starts", instead(Watcher, "start", _caught_up_but_deaf), WATCH, fast=True),
     _harness(

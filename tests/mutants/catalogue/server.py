@@ -204,6 +204,7 @@ AGES = (
 )
 
 PLAYED = "test_no_order_of_events_makes_a_lock_answer_wrongly"
+BELIEVED = "test_no_two_clients_believe_to_hold_one_lock[locks through a leader kill]"
 HOLDER = "test_a_lock_has_one_holder_at_a_time[locks]"
 LOCKS = (
     _lie(
@@ -226,7 +227,9 @@ LOCKS = (
         "a held lock is given to another under a fault",
         partial(lies.IgnoresExpected, others=False),
         "test_locks_were_tried_under_the_fault",
+        BELIEVED,
     ),
+    _lie("locks expire early while they are believed in", partial(lies.ChangesTheTtl, 0.4), BELIEVED),
     _lie(
         "stale holders are served",
         partial(lies.IgnoresExpected, zero=False),

@@ -1,0 +1,66 @@
+"""How long a contender is written down as holder: never beyond its own lease, however late an answer is."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from types import SimpleNamespace
+from typing import Any
+
+from natsproof.clock import NS_PER_S
+from natsproof.history import Kind
+from natsproof.lock import OK, REFUSED, Found, Lock, Written
+from natsproof.workloads.locks import Locks
+
+TTL_S = 0.3
+
+
+class LateStore:
+    """Acknowledges the create at once and refuses every renewal after the lease is over."""
+
+    async def create(self, key: str) -> Written:
+        return Written(OK, "n", 1)
+
+    async def update(self, key: str, revision: int) -> Written:
+        await asyncio.sleep(2 * TTL_S)
+        return Written(REFUSED, "n")
+
+    async def delete(self, key: str, revision: int) -> Written:
+        return Written(REFUSED, "n")
+
+    async def read(self, key: str) -> Found:
+        return Found(True)
+
+
+async def _rest(seconds: float) -> bool:
+    await asyncio.sleep(seconds)
+    return True
+
+
+def test_a_refusal_that_comes_late_does_not_make_the_lease_longer() -> None:
+    events: list[dict[str, Any]] = []
+    recorder = SimpleNamespace(
+        event=lambda kind, client, key, **times: events.append({"kind": kind, **times}),
+        key=lambda bucket, key: 0,
+    )
+
+    async def update(*_: Any) -> Any:
+        return SimpleNamespace(ok=True)
+
+    client: Any = SimpleNamespace(recorder=recorder, index=0, update=update)
+    scene: Any = SimpleNamespace(rest=_rest, over=lambda: False)
+    work = Locks(
+        ("locks",), contenders=2, locks=1, ttl_s=TTL_S, hold_s=5.0, renew_s=0.05, timeout_s=0.1, stall_share=0
+    )
+
+    async def hold() -> float:
+        lock = Lock(LateStore(), "k", ttl_s=TTL_S)
+        assert await lock.acquire()
+        ends_s = lock.held_until_s
+        await work._hold(scene, client, lock, "locks", random.Random(1))
+        return ends_s
+
+    ends_s = asyncio.run(hold())
+    (held,) = events
+    assert held["kind"] is Kind.HELD
+    assert held["return_ns"] <= int(ends_s * NS_PER_S)
