@@ -33,7 +33,7 @@ def step(label, at_s, rate, p99, why=""):
         "lag_p99_ms": 1.0,
         "why": why,
         "not_valid": "",
-        "servers": {"servers_cpu_cores": 0.5, "raft_lag_entries": 0.0},
+        "servers": {"servers_cpu_cores": 0.5, "device_flushes_per_put": 2.25, "raft_lag_entries": 0.0},
     }
 
 
@@ -70,6 +70,7 @@ def capacity(rate=500.0):
             step("all pods", 3.0, 700.0, 900.0, "p99 900 ms, objective 500 ms"),
             step("under kills", 9.0, 300.0, 50.0),
         ],
+        "not_measured": ["sync_interval 10s: no time was left"],
         "took_s": 12.0,
     }
 
@@ -103,6 +104,8 @@ def test_the_page_names_what_is_certified_and_what_was_too_much(history, tmp_pat
         "killed: n0",
         "p99 900 ms, objective 500 ms",
         "lower bound (time)",
+        "sync_interval 10s: no time was left",
+        "<td>0.50</td><td></td><td>2.2</td><td>0</td>",  # bytes written could not be read
     ):
         assert wanted in text
     assert "nats:&lt;b&gt;2&lt;/b&gt;" in text and "<b>2</b>" not in text
