@@ -62,8 +62,8 @@ class PlatformView:
                 return name
         return None
 
-    def converged(self, stream: str) -> bool:
-        """Whether every server has the stream, its leader calls all others current, and all end alike."""
+    def caught_up(self, stream: str) -> bool:
+        """Whether every server has the stream up to its end, and its leader calls all others current."""
         views = [view.streams.get(stream) if view else None for view in self.servers.values()]
         leader = self.leader(stream)
         if leader is None or not all(views):
@@ -73,7 +73,27 @@ class PlatformView:
         replicas = mine.streams[stream].replicas.values()
         if len(replicas) != len(views) - 1 or any(not current or lag for current, _, lag in replicas):
             return False
-        return len({(view.first_seq, view.last_seq, view.messages) for view in views if view}) == 1
+        return len({view.last_seq for view in views if view}) == 1
+
+    def converged(self, stream: str) -> bool:
+        """Whether all have caught up and hold as much, from the same beginning to the same end."""
+        views = [view.streams.get(stream) if view else None for view in self.servers.values()]
+        return self.caught_up(stream) and len({(v.first_seq, v.messages) for v in views if v}) == 1
+
+    def expiring(self, stream: str, before: PlatformView) -> bool:
+        """Whether all have caught up, nothing was written since `before`, and each has less than then.
+
+        Every server expires values by its own clock, and one is asked after the other: while a bucket lapses
+        no two of them are seen to hold as much.
+        """
+        if not (self.caught_up(stream) and before.caught_up(stream)):
+            return False
+        now, then = (
+            [view.streams[stream] for view in seen.servers.values() if view] for seen in (self, before)
+        )
+        return len(now) == len(then) and all(
+            n.last_seq == t.last_seq and n.messages < t.messages for n, t in zip(now, then, strict=True)
+        )
 
 
 def _replicas(cluster: dict[str, Any]) -> dict[str, tuple[bool, float, int]]:

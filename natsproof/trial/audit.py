@@ -22,7 +22,7 @@ from natsproof.client.watch import Delivery, dump
 from natsproof.clock import Deadline, as_seconds, now_ns
 from natsproof.cluster import Cluster
 from natsproof.errors import ClusterError
-from natsproof.faults.sight import look
+from natsproof.faults.sight import PlatformView, look
 from natsproof.history import NONE, Kind
 from natsproof.recorder import Recorder
 from natsproof.trial.scene import Stage
@@ -76,11 +76,18 @@ async def every_server_serves(stage: Stage, within_s: float) -> str:
 
 
 async def level(cluster: Cluster, buckets: Sequence[str], within_s: float) -> str:
-    """Wait until every server has every bucket's stream, all current and ending alike; "" or what lags."""
+    """Wait until every server has every bucket's stream, all current and holding as much, but for what
+    expires meanwhile; "" or what lags. Nobody writes any more, so a bucket that was level once stays so."""
     deadline = Deadline.within(within_s)
+    levelled: set[str] = set()
+    before: PlatformView | None = None
     while True:
         view = await asyncio.to_thread(look, cluster)
-        behind = [bucket for bucket in buckets if not view.converged(f"KV_{bucket}")]
+        for bucket in buckets:
+            stream = f"KV_{bucket}"
+            if view.converged(stream) or (before and view.expiring(stream, before)):
+                levelled.add(bucket)
+        behind, before = [bucket for bucket in buckets if bucket not in levelled], view
         if not behind:
             return ""
         if deadline.passed:
