@@ -4,8 +4,9 @@
     python -m tests.chaos_mesh_on_kind --addon FILE     # writes what NATSPROOF_ADDONS then installs
 
 PodChaos as Chaos Mesh does it, by the same requests. container-kill and partition by the node's own tools:
-Chaos Mesh goes through its daemon and, for a partition, into the pod's network. Nothing else is played: such
-objects stay without a finalizer's owner, and say that the daemon cannot do it.
+Chaos Mesh goes through its daemon and, for a partition, into the pod's network. Loss and bandwidth by
+iptables and tc there, a busy processor and full memory by processes in the container. Nothing else is played:
+such objects stay without a finalizer's owner, and say that the daemon cannot do it.
 """
 
 from __future__ import annotations
@@ -76,6 +77,8 @@ class ActsOnKind:
         elif action == "partition":
             self._cuts.pop(thing["metadata"]["name"], None)
             self._raise_wall()
+        elif self.honest:
+            self._inside(thing, pod, back=True)
 
     def _act(self, thing: Thing, pod: str) -> None:
         action = thing["spec"].get("action", thing["kind"])
@@ -89,7 +92,23 @@ class ActsOnKind:
             self._cuts[thing["metadata"]["name"]] = _cuts_of(thing["spec"])
             self._raise_wall()
         else:
-            raise ClusterError(f"{thing['kind']} {action}: the stand-in has no daemon for it")
+            self._inside(thing, pod, back=False)
+
+    def _inside(self, thing: Thing, name: str, *, back: bool) -> None:
+        spec, kind = thing["spec"], thing["kind"]
+        scripts = _scripts(kind, spec)
+        if not scripts:
+            raise ClusterError(f"{kind} {spec.get('action', kind)}: the stand-in has no daemon for it")
+        pod = self._pod(name)
+        container = spec.get("containerNames", [pod["spec"]["containers"][0]["name"]])[0]
+        statuses = pod["status"].get("containerStatuses") or ()
+        identity = next(s["containerID"] for s in statuses if s["name"] == container).rpartition("://")[2]
+        node = pod["spec"]["nodeName"]
+        enter = ["crictl", "exec", identity]
+        if kind == "NetworkChaos":
+            asked = ("crictl", "inspect", "-o", "go-template", "--template", "{{.info.pid}}", identity)
+            enter = ["nsenter", "-t", self._machine.run_on(node, *asked).strip(), "-n"]
+        self._machine.run_on(node, *enter, "sh", "-c", scripts[back])
 
     def _pod(self, name: str) -> dict[str, Any]:
         pod = self._api.get("Pod", name, self._namespace)
@@ -127,6 +146,32 @@ class ActsOnKind:
             if pod["status"].get("podIP") and pod["spec"].get("nodeName")
         }
         self._wall.raise_for(frozenset().union(*self._cuts.values()), addresses)
+
+
+def _scripts(kind: str, spec: dict[str, Any]) -> tuple[str, str] | None:
+    """How it begins and how it ends: on the node in the pod's network, or in the container."""
+    action, stress = spec.get("action"), spec.get("stressors", {})
+    if action == "bandwidth":
+        rate = spec["bandwidth"]
+        shape = f"tbf rate {rate['rate']} burst {rate['buffer']} limit {rate['limit']}"
+        return f"tc qdisc add dev eth0 root {shape}", "tc qdisc del dev eth0 root"
+    if kind == "NetworkChaos" and action == "loss":
+        lots = f"-m statistic --mode random --probability {float(spec['loss']['loss']) / 100:.3f} -j DROP"
+        rules = [
+            f"{way} -p tcp {end} 6222 {lots}" for way in ("INPUT", "OUTPUT") for end in ("--dport", "--sport")
+        ]
+        begin, end = (" && ".join(f"iptables -w {how} {rule}" for rule in rules) for how in ("-A", "-D"))
+        return begin, end
+    if "cpu" in stress:
+        turns = "sh -c 'while :; do :; done' natsproof-busy > /dev/null 2>&1 &"
+        return " ".join([turns] * stress["cpu"]["workers"]), "pkill -f natsproof-busy || :"
+    if "memory" in stress:
+        size = int(stress["memory"]["size"].removesuffix("MB")) << 20
+        return (
+            f"(head -c {size} /dev/zero; sleep 600) | tail > /dev/null 2>&1 &",
+            "pkill tail; pkill sleep || :",
+        )
+    return None
 
 
 def _cuts_of(spec: dict[str, Any]) -> Cuts:

@@ -31,6 +31,9 @@ from natsproof.faults.chaos_mesh import (
     ChaosPodFailure,
     ChaosPodKill,
 )
+from natsproof.faults.chaos_mesh_hosts import ChaosBusyCpu, ChaosFullMemory
+from natsproof.faults.chaos_mesh_links import ChaosBandwidth, ChaosDelay, ChaosLoss
+from natsproof.faults.inside import look_s
 from natsproof.faults.sight import look
 from tests.chaos_mesh_on_kind import VERSION, ActsOnKind, addon
 from tests.chaos_mesh_stand_in import StandIn
@@ -107,6 +110,10 @@ FAULTS = [
     ChaosPodFailure("nats-platform-1", down_s=5.0),
     ChaosPartition("leader", down_s=5.0),
     ChaosPartition("leader", down_s=5.0, direction="to"),
+    ChaosLoss("leader", down_s=5.0),
+    ChaosBandwidth("leader", down_s=5.0),
+    ChaosBusyCpu("leader", down_s=5.0, workers=1),
+    ChaosFullMemory("leader", down_s=5.0, mbytes=128),
 ]
 
 
@@ -159,6 +166,30 @@ def test_a_controller_that_only_says_so_is_not_believed(
         if not fault.one_shot:
             fault.heal(bed.cluster, [target])
     assert bed.chaos() == []
+
+
+@pytest.mark.parametrize(
+    "fault", [ChaosDelay("leader"), ChaosBandwidth("leader"), ChaosBusyCpu("leader")], ids=repr
+)
+def test_nothing_done_is_not_seen_from_inside(
+    bed: Bed, fault: Chaos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("natsproof.faults.chaos_mesh_hosts.SEEN_WITHIN_S", 3.0)
+    bed.level()
+    monkeypatch.setattr(bed.acts, "honest", False)
+    target = target_of(fault, bed)
+    try:
+        assert carried_out(fault, bed, target) == ""
+    finally:
+        fault.heal(bed.cluster, [target])
+    assert bed.chaos() == []
+
+
+def test_a_servers_volume_is_listed_from_inside(bed: Bed) -> None:
+    """What ChaosSlowDisk is told by; nothing here can make the volume slow."""
+    assert 0 <= look_s(bed.cluster, "nats-platform-0", "/data/jetstream") < 5
+    with pytest.raises(ClusterError, match="exit code 3"):
+        bed.cluster.run_inside("nats-platform-0", ["sh", "-c", "exit 3"], within_s=10)
 
 
 def test_what_has_no_daemon_says_so_and_leaves_nothing(bed: Bed) -> None:

@@ -12,6 +12,8 @@ from natsproof.faults.chaos_mesh import (
     ChaosPodFailure,
     ChaosPodKill,
 )
+from natsproof.faults.chaos_mesh_hosts import ChaosBusyCpu, ChaosFailingDisk, ChaosFullMemory, ChaosSlowDisk
+from natsproof.faults.chaos_mesh_links import ChaosBandwidth, ChaosDelay, ChaosLoss
 from natsproof.faults.clocks import ClockShift
 from natsproof.faults.impairment import Bandwidth, Delay, Loss
 from natsproof.faults.kubernetes import ConfigurationRollout, NodeLoss, RolloutRestart
@@ -29,6 +31,8 @@ FAULTS: dict[str, Callable[..., Any]] = {
         *(Upgrade, Resize, ScaleOutAndBack, BackUpAndRestore, Drains),
         *(Partition, OneWay, Loss, Bandwidth, Delay, ClockShift),
         *(ChaosPodKill, ChaosContainerKill, ChaosPodFailure, ChaosPartition, ChaosClock),
+        *(ChaosDelay, ChaosLoss, ChaosBandwidth),
+        *(ChaosSlowDisk, ChaosFailingDisk, ChaosBusyCpu, ChaosFullMemory),
         *(RolloutRestart, ConfigurationRollout, NodeLoss),
         *(PowerCut, FillDisk, FlipBits, TruncateBlock, RestoreSnapshot, WriteBack),
     )

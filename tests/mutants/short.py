@@ -139,6 +139,7 @@ SHORT: dict[str, dict[str, Any]] = {
     "rollout restart": {"faults": ONE_DEAD, "duration_s": 9.0, "settle_s": 30.0},
     "change of the configuration": {"faults": ONE_DEAD, "duration_s": 9.0, "settle_s": 30.0},
     "loss of the leader's node": {"faults": ONE_DEAD, "duration_s": 9.0, "settle_s": 30.0},
+    "chaos mesh: delay": {"faults": ONE_DEAD, "duration_s": 9.0, "settle_s": 30.0},
     "chaos mesh: pod-kill": {"faults": ONE_DEAD, "duration_s": 9.0, "settle_s": 30.0},
 }
 

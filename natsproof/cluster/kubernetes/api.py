@@ -228,6 +228,12 @@ class Api:
         )
         return as_dict(answer)
 
+    def permit(self, method: str, path: str) -> None:
+        """Ask the guard for a request that leaves by another way (a websocket), and record it."""
+        if self.client.guard is not None and method not in READING:
+            self.client.guard(method, path, None)
+        self.client.calls.append(Call(method, path))
+
     def request(self, method: str, path: str, *, body: Any = None, timeout_s: float | None = None) -> bytes:
         """A request by path (sub-resources: eviction, log, proxy); the raw answer."""
         answer = self._ask(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from natsproof.cluster.kubernetes import addons
+from natsproof.cluster.kubernetes import addons, inside
 from natsproof.cluster.kubernetes.api import Api
 from natsproof.cluster.kubernetes.chaos import ChaosMesh
 from natsproof.cluster.kubernetes.chaos_bodies import Body, needs_daemon, pods_of
@@ -37,6 +37,16 @@ class ChaosVerbs(Platform):
     def recover_chaos(self, body: Body) -> None:
         """Stop it, wait until it is recovered, remove it. Raises ClusterError if pods had to be replaced."""
         self.mesh().recover(body)
+
+    def run_inside(self, server: str, words: Sequence[str], *, within_s: float) -> str:
+        """Standard output of a command in the server's container, for witnesses: it looks and writes nothing.
+
+        Raises ClusterError with what it said, UsageError where the owner of the cluster allows no faults.
+        """
+        if self._link is None:
+            raise ClusterError("the cluster is not up: call up() first")
+        self.api.permit("POST", inside.path(self.namespace, server))
+        return inside.run_inside(self._link, self.namespace, server, self.container, words, within_s=within_s)
 
     def describe(self) -> Mapping[str, Any]:
         described = dict(super().describe())

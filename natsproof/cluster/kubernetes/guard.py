@@ -23,7 +23,8 @@ _PATH = re.compile(
     r"(?P<plural>[^/]+)(?:/(?P<name>[^/]+))?(?:/(?P<sub>.+))?"
 )
 #: Kinds that a fault touches by the Contract's names, and the sub-resources it uses.
-_PODS = {"": ("DELETE",), "eviction": ("POST",)}
+#: `exec` is for witnesses: they look from inside a server's container, and write nothing.
+_PODS = {"": ("DELETE",), "eviction": ("POST",), "exec": ("POST",)}
 _SETS = {"": ("PATCH",), "scale": ("PATCH", "PUT")}
 _OWN_PLURALS = ("networkpolicies", "podchaos", "networkchaos", "iochaos", "timechaos", "stresschaos")
 

@@ -53,6 +53,8 @@ class Link:
         try:
             return future.result(within_s)
         except TimeoutError:
+            if future.done():  # the task's own
+                raise
             future.cancel()
             raise ClusterError(f"a task on the link took more than {within_s:g} s") from None
 

@@ -181,6 +181,7 @@ FAULTS = (
         "a fault on Chaos Mesh's stand-in that does nothing",
         instead(Kill, "inject", _nothing),
         "test_no_put_is_lost_when_chaos_mesh_strikes_the_leader",
+        "test_no_put_is_lost_when_chaos_mesh_hurts_a_link_a_disk_or_a_host",
         "test_writes_go_on_when_chaos_mesh_kills_the_leader",
     ),
     _harness(

@@ -139,6 +139,7 @@ WRITES = (
         "drops one write in 25 on Chaos Mesh's stand-in",
         drops,
         "test_no_put_is_lost_when_chaos_mesh_strikes_the_leader",
+        "test_no_put_is_lost_when_chaos_mesh_hurts_a_link_a_disk_or_a_host",
     ),
     _lie(
         "acknowledges without a quorum",
