@@ -15,6 +15,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -104,10 +105,13 @@ class ActsOnKind:
         statuses = pod["status"].get("containerStatuses") or ()
         identity = next(s["containerID"] for s in statuses if s["name"] == container).rpartition("://")[2]
         node = pod["spec"]["nodeName"]
-        enter = ["crictl", "exec", identity]
+        ctr = ("ctr", "-n", "k8s.io", "task")
         if kind == "NetworkChaos":
-            asked = ("crictl", "inspect", "-o", "go-template", "--template", "{{.info.pid}}", identity)
-            enter = ["nsenter", "-t", self._machine.run_on(node, *asked).strip(), "-n"]
+            rows = self._machine.run_on(node, *ctr, "ls").splitlines()
+            process = next(row.split()[1] for row in rows if row.startswith(identity))
+            enter = ["nsenter", "-t", process, "-n"]
+        else:
+            enter = [*ctr, "exec", "--detach", "--exec-id", f"chaos-{time.monotonic_ns()}", identity]
         self._machine.run_on(node, *enter, "sh", "-c", scripts[back])
 
     def _pod(self, name: str) -> dict[str, Any]:
@@ -163,8 +167,8 @@ def _scripts(kind: str, spec: dict[str, Any]) -> tuple[str, str] | None:
         begin, end = (" && ".join(f"iptables -w {how} {rule}" for rule in rules) for how in ("-A", "-D"))
         return begin, end
     if "cpu" in stress:
-        turns = "sh -c 'while :; do :; done' natsproof-busy > /dev/null 2>&1 &"
-        return " ".join([turns] * stress["cpu"]["workers"]), "pkill -f natsproof-busy || :"
+        turns = ["sh -c 'while :; do :; done' natsproof-busy &"] * int(stress["cpu"]["workers"])
+        return " ".join([*turns, "wait"]), "pkill -f natsproof-busy"
     if "memory" in stress:
         size = int(stress["memory"]["size"].removesuffix("MB")) << 20
         return (
