@@ -24,7 +24,7 @@ LEAST_DELAY_S = 0.03
 HELD_UP_S = 0.19
 #: A greeting needs a SYN, its answer and the greeting itself.
 GREETING_PACKETS = 3
-#: A text of some hundred kilobytes must take a second and more, or its rate is no statement.
+#: WANTED bytes must take half a second or more, or the rate is no statement.
 MOST_KBYTES_PER_S = 200.0
 
 
