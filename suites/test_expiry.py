@@ -13,7 +13,13 @@ import pytest
 from natsproof.checkers.deployment import BucketAsPromised
 from natsproof.checkers.expiry import values_expire_on_time
 from natsproof.checkers.expiry_told import watchers_are_told_of_expiries
-from natsproof.checkers.guards import acknowledged_puts, at_least, every_fault_landed, watch_events
+from natsproof.checkers.guards import (
+    acknowledged_puts,
+    at_least,
+    every_fault_landed,
+    settled,
+    watch_events,
+)
 from natsproof.checkers.twins import TwinExpires
 from natsproof.cluster import inspection
 from suites.trials import (
@@ -64,7 +70,7 @@ def test_watchers_are_told_of_each_expiry_as_their_bucket_is_made(certify, contr
     certify.that(
         history,
         watchers_are_told_of_expiries(late_s, after_faults=True),
-        given=[at_least(30, watch_events)],
+        given=[at_least(30, watch_events), settled],
         promise=promise,
     )
 

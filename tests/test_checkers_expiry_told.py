@@ -9,7 +9,7 @@ import pytest
 
 from natsproof.checkers.expiry_told import watchers_are_told_of_expiries
 from natsproof.checkers.twins import TwinExpires
-from natsproof.history import ABSENT, Kind, Observation
+from natsproof.history import ABSENT, Injection, Kind, Observation
 from natsproof.verdict import Status
 from tests.checking.small import MS, Row, history, op
 
@@ -87,6 +87,43 @@ def test_watchers_of_a_bucket_without_markers_are_judged(name: str) -> None:
     wanted, rows = SILENT[name]
     verdict = watchers_are_told_of_expiries(LATE_S)(watched(rows, 0.0))
     assert verdict.status is wanted, verdict.reason
+
+
+def restarted(rows: list[Row], current_at: float | None) -> Any:
+    """A server was away from 20 to 200 ms; its leader calls it current from `current_at` on."""
+    kill = Injection("Kill()", ("a",), "leader", 20 * MS, 20 * MS, 200 * MS, True, "gone")
+    looks = []
+    for at in (150, 210, 250, 300, 350, 390):
+        current = current_at is not None and at >= current_at
+        replicas = {"a": [current, 0.1, 0 if current else 5]}
+        state = {"b": {"KV_b": [1, 9, 9, 99, replicas]}, "a": {"KV_b": [1, 4, 4, 44, {}]}, "c": None}
+        looks.append(Observation("replicas", at * MS, state))
+    it = watched(rows, 1.0)
+    return replace(it, injections=(kill,), observations=(*it.observations, *looks))
+
+
+@pytest.mark.parametrize(
+    ("at", "current_at", "wanted"),
+    [
+        (310, 300, Status.HOLDS),  # it was catching up
+        (330, 300, Status.BROKEN),  # it had caught up 30 ms ago, 20 are allowed
+        (225, 205, Status.HOLDS),
+        (290, 205, Status.BROKEN),
+        (310, None, Status.HOLDS),  # never seen current: `settled` is what the claim asks for
+    ],
+)
+def test_a_server_that_catches_up_tells_history_and_is_not_late(
+    at: float, current_at: float | None, wanted: Status
+) -> None:
+    rows = [*SEEN, again(205), shown(at), told(at + 1)]
+    verdict = watchers_are_told_of_expiries(LATE_S, after_faults=True)(restarted(rows, current_at))
+    assert verdict.status is wanted, verdict.reason
+
+
+def test_where_nobody_looked_the_fault_ends_with_its_healing() -> None:
+    it = restarted([*SEEN, again(205), shown(310), told(311)], 300)
+    blind = replace(it, observations=tuple(o for o in it.observations if o.name != "replicas"))
+    assert watchers_are_told_of_expiries(LATE_S, after_faults=True)(blind).status is Status.BROKEN
 
 
 def test_without_watchers_nothing_is_decided() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from natsproof.checkers import Checker
 from natsproof.checkers.exhibits import MOST, count, exhibit
 from natsproof.checkers.segments import pack, running_max
-from natsproof.checkers.windows import due_after_faults
+from natsproof.checkers.windows import Window, due_after_faults
 from natsproof.checkers.writes import WriteLog, created_ns, ttl_ns_by_key, write_log
 from natsproof.history import ABSENT, NEVER_NS, NONE, History, Kind, Outcome
 from natsproof.verdict import Exhibit, Verdict, broken, holds, unknown
@@ -156,12 +156,19 @@ def _late(history: History, lives: Lifetimes, late_ns: int, after_faults: bool) 
         yield f"still there{where} after its time:", (int(log.row[write[i]]), int(rows[i]))
 
 
-def latest(history: History, lives: Lifetimes, write: NDArray[Any], late_ns: int, after_faults: bool) -> Int:
+def latest(
+    history: History,
+    lives: Lifetimes,
+    write: NDArray[Any],
+    late_ns: int,
+    after_faults: bool,
+    over_ns: Callable[[Window], int] = lambda window: window.healed_ns,
+) -> Int:
     """The last moment at which each write's value may be there; NEVER_NS where nothing bounds it."""
     bounded = (lives.ttl_ns[write] > 0) & (lives.last[write] < NEVER_NS)
     due = np.where(bounded, np.where(bounded, lives.last[write], 0) + lives.ttl_ns[write], NEVER_NS)
     if after_faults:
-        return due_after_faults(history, due, late_ns)
+        return due_after_faults(history, due, late_ns, over_ns)
     return np.where(bounded, np.where(bounded, due, 0) + late_ns, NEVER_NS)
 
 

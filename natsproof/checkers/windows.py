@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,14 +73,33 @@ def acknowledged(history: History) -> Mask:
     return mask
 
 
-def due_after_faults(history: History, due_ns: NDArray[np.int64], late_ns: int) -> NDArray[np.int64]:
+def caught_up_ns(history: History, window: Window, bucket: str) -> int:
+    """When the bucket's replicas were first seen current again after a fault, by their leader's word; the end
+    of the fault where nobody looked. NEVER_NS where they were looked at and never were."""
+    stream, looks = f"KV_{bucket}", history.observed("replicas")
+    later = [look for look in looks if look.at_ns > window.healed_ns]
+    for look in later:
+        views = [server[stream][4] for server in look.data.values() if server and stream in server]
+        if any(view and all(current and not lag for current, _, lag in view.values()) for view in views):
+            return look.at_ns
+    return NEVER_NS if later else window.healed_ns
+
+
+def due_after_faults(
+    history: History,
+    due_ns: NDArray[np.int64],
+    late_ns: int,
+    over_ns: Callable[[Window], int] = lambda window: window.healed_ns,
+) -> NDArray[np.int64]:
     """Moments `late_ns` after something was due; where a fault was on in that time, after its healing.
 
     While a fault is on a deadline may not be met (a paused leader expires nothing); `late_ns` then
-    counts from the end of the fault, and of the next one that begins before that bound.
+    counts from the end of the fault, and of the next one that begins before that bound. `over_ns` says when
+    a fault is over, if its healing is not the end of it.
     """
     bound = np.where(due_ns < NEVER_NS, np.minimum(due_ns, NEVER_NS - late_ns - 1) + late_ns, NEVER_NS)
     for window in windows(history):
-        hit = (bound >= window.began_ns) & (due_ns <= window.healed_ns) & (bound < NEVER_NS)
-        bound[hit] = np.maximum(bound[hit], window.healed_ns + late_ns)
+        over = min(over_ns(window), NEVER_NS - late_ns - 1)
+        hit = (bound >= window.began_ns) & (due_ns <= over) & (bound < NEVER_NS)
+        bound[hit] = np.maximum(bound[hit], over + late_ns)
     return bound
