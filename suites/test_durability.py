@@ -79,7 +79,7 @@ def test_an_acknowledged_put_survives_a_rolling_restart(certify, contract, trial
         history.of_bucket(bucket),
         no_acknowledged_put_is_lost,
         given=ENOUGH,
-        promise=contract.statefulset.at("template"),
+        promise=[certify.survives("pod-moved"), contract.statefulset.at("template")],
     )
 
 

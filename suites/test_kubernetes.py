@@ -104,7 +104,7 @@ def test_no_put_is_lost_in_a_rollout_restart(certify, contract):
         certify.run(ROLLOUT),
         no_acknowledged_put_is_lost,
         given=[at_least(500, acknowledged_puts), at_least(500, final_reads), every_fault_landed],
-        promise=contract.promises.at("survives"),
+        promise=certify.survives("pod-moved"),
     )
 
 
@@ -137,7 +137,7 @@ def test_no_put_is_lost_when_the_leaders_node_is_lost(certify, contract):
         certify.run(NODE_LOST),
         no_acknowledged_put_is_lost,
         given=[at_least(200, acknowledged_puts), at_least(200, final_reads), every_fault_landed],
-        promise=contract.promises.at("survives"),
+        promise=certify.survives("process-kill-one"),
     )
 
 
@@ -195,7 +195,7 @@ def test_no_put_is_lost_when_the_configuration_is_changed(certify, contract):
         certify.run(CONFIGURED),
         no_acknowledged_put_is_lost,
         given=[at_least(500, acknowledged_puts), at_least(500, final_reads), every_fault_landed],
-        promise=contract.config_map.place,
+        promise=[certify.survives("pod-moved"), contract.config_map.place],
     )
 
 

@@ -64,6 +64,16 @@ def test_the_majority_goes_on_without_a_leader_that_is_cut_off(certify, contract
 
 
 @on(CLIENTS_WITH_MINORITY)
+def test_writes_resume_within_the_budget_after_a_partition_has_healed(certify, contract, trial):
+    """Clients that were left with the minority are served again within the budget once it has healed."""
+    certify.that(
+        certify.run(trial),
+        writes_resume_within(certify.recovery_s("partition-healed"), since="healed"),
+        given=[every_fault_landed, at_least(20, acknowledged_puts, when="after")],
+    )
+
+
+@on(CLIENTS_WITH_MINORITY)
 def test_a_minority_acknowledges_nothing(certify, contract, trial):
     """Clients that reach only the server on the minority side get no write acknowledged."""
     certify.that(

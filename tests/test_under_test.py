@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from natsproof.certify import Certify, NotPromised
 from natsproof.contract.loader import load
+from natsproof.contract.promises import DISTURBANCES, RECOVERIES, SURVIVALS
 from suites import loads
 from tests.sessions import environment
 
@@ -54,6 +56,21 @@ def test_a_load_without_a_promised_rate_is_not_promised(foreign: Path) -> None:
     (foreign / "promises.yaml").write_text(text)
     with pytest.raises(NotPromised, match="no rate_floor_hz"):
         loads.all_pods(load(foreign).promises, 10.0)
+
+
+@pytest.mark.parametrize("word", [*SURVIVALS, *DISTURBANCES, *RECOVERIES])
+def test_every_word_that_may_be_promised_is_judged_by_some_claim(word: str) -> None:
+    """A promise that is accepted and that nothing judges would be taken for one that was kept."""
+    asks = {
+        "survives": (SURVIVALS, "survives", "_survives"),
+        "linearizable": (DISTURBANCES, "linearizable"),
+        "recovery": (RECOVERIES, "recovery_s"),
+    }
+    for words, *verbs in asks.values():
+        if word in words:
+            called = rf"""\b(?:{"|".join(verbs)})\((?:certify, )?(?:"[a-z-]+", )*"{word}\""""
+            text = "".join(file.read_text() for file in sorted((ROOT / "suites").glob("*.py")))
+            assert re.search(called, text) or f'recovery_s["{word}"]' in text, f"no claim is about {word}"
 
 
 def test_where_direct_gets_are_not_promised_to_be_fresh_nothing_is_said_of_them(foreign: Path) -> None:

@@ -20,6 +20,8 @@ _REST = """\
       leader-paused: 20s
       quorum-restored: 20s
       all-restarted: 20s
+      partition-healed: 20s
+      power-restored: 20s
       rolling-restart: 10s # the longest pause in it
     expiry_late: 2s
     direct_get_late: 2s # most clients' get, answered by any replica, shows nothing overwritten longer ago

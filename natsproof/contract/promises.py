@@ -44,7 +44,7 @@ KEY = "promises.yaml"
 SURVIVALS = (
     "process-kill-one",
     "process-kill-all",
-    "pod-moved",
+    "pod-moved",  # deleted in good order and made anew with its volume, on this node or another
     "power-loss-one",
     "power-loss-all",
     "partition",
@@ -60,7 +60,6 @@ SURVIVALS = (
 DISTURBANCES = ("process-kill-one", "process-kill-all", "rolling-restart", "pause", "partition")
 RECOVERIES = (
     "one-server-killed",
-    "leader-killed",
     "leader-paused",
     "quorum-restored",
     "all-restarted",

@@ -181,6 +181,18 @@ PROMISED = (
         "test_writes_resume_within_the_budget_after_quorum_returns",
     ),
     _promise(
+        "recovery from a healed partition in 10 ms is promised",
+        "partition-healed: 20s",
+        "partition-healed: 10ms",
+        "test_writes_resume_within_the_budget_after_a_partition_has_healed",
+    ),
+    _promise(
+        "recovery of power in 10 ms is promised",
+        "power-restored: 20s",
+        "power-restored: 10ms",
+        "test_writes_resume_within_the_budget_after_power_returned",
+    ),
+    _promise(
         "recovery of all servers in 10 ms is promised",
         "all-restarted: 20s",
         "all-restarted: 10ms",

@@ -234,6 +234,7 @@ FAULTS = (
     _harness(
         "a power cut that does nothing",
         instead(storage.PowerCut, "inject", _nothing),
+        "test_writes_resume_within_the_budget_after_power_returned",
         "test_an_acknowledged_put_survives_power_loss_of_all_servers",
         "test_every_replica_holds_what_was_acknowledged_after_power_loss[power cut of all servers]",
     ),
@@ -285,6 +286,7 @@ CLIENTS = (
         instead(Pace, "turn", _turn_until_the_fault),
         "test_a_minority_acknowledges_nothing",
         "test_the_majority_goes_on_without_a_leader_that_is_cut_off",
+        "test_writes_resume_within_the_budget_after_a_partition_has_healed",
     ),
     _harness("nobody asks the replicas", instead(RecordingClient, "direct_get", _at_once), DIRECT),
     _harness("canaries that nobody plants", instead(Expiry, "_canary", _canary_nobody_watches), *VALUES),
