@@ -112,9 +112,13 @@ def test_a_pause_within_the_budget_holds():
 
 def test_latencies_inside_and_outside_the_faults_are_told():
     rows = puts(at(100)) + puts(at(100), key=1)
-    parts = {"inside": {"p50_ms": 4.0, "p99_ms": 901.26}, "outside": {"p50_ms": 1.0, "p99_ms": 9.0}}
+    parts = {
+        "inside": {"p50_ms": 4.0, "p99_ms": 901.26, "errors": {"timeout": 3, "no_leader": 4}},
+        "outside": {"p50_ms": 1.0, "p99_ms": 9.0, "errors": {}},
+    }
     verdict = ServesAgainWithin(15)(history(rows, {**load(), "windows": parts}, (5, 9)))
     assert (verdict.evidence["inside_p99_ms"], verdict.evidence["outside_p99_ms"]) == (901.3, 9.0)
+    assert (verdict.evidence["inside_failed"], verdict.evidence["outside_failed"]) == (7, 0)
 
 
 def test_one_bucket_without_service_breaks_the_budget():

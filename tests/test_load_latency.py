@@ -149,9 +149,22 @@ def test_latencies_inside_and_outside_the_windows_of_faults_are_told_apart():
     rows["done_ns"][100] = 3 * NS  # due before the kill, answered after it
     told = inside_and_outside(rows, [(2 * NS, 4 * NS - 1)])
     assert (told["inside"]["due"], told["outside"]["due"]) == (201, 799)
+    assert told["inside"]["errors"] == {} == told["outside"]["errors"]
     assert told["inside"]["p50_ms"] == pytest.approx(501, rel=0.01)
     assert told["inside"]["p100_ms"] == pytest.approx(2000, rel=0.01)
     assert told["outside"]["p99_ms"] == pytest.approx(1, rel=0.01)
+
+
+def test_a_window_lasts_until_nothing_fails_any_more_and_failures_have_no_latency():
+    """Refused at once, for two seconds after the server was back: that is no fast answer, and no calm."""
+    rows = evenly(1000)
+    down = (rows["intended_ns"] >= 2 * NS) & (rows["intended_ns"] < 5 * NS)
+    rows["outcome"][down & (rows["intended_ns"] % 20_000_000 == 0)] = 4
+    rows["done_ns"][down & (rows["outcome"] == 0)] += 99_000_000
+    told = inside_and_outside(rows, [(2 * NS, 3 * NS), (8 * NS, 9 * NS - 1)])
+    assert told["inside"]["due"] == 299 + 100 and told["inside"]["errors"] == {"no_leader": 150}
+    assert told["inside"]["p99_ms"] == pytest.approx(100, rel=0.01)
+    assert told["outside"]["errors"] == {} and told["outside"]["p99_ms"] == pytest.approx(1, rel=0.01)
 
 
 def test_a_fault_that_is_not_healed_lasts_to_the_end():

@@ -217,12 +217,13 @@ class ServesAgainWithin:
 
 
 def _by_window(load: Mapping[str, Any]) -> dict[str, float]:
-    """Latencies from the intended start while a fault lasted and otherwise; older histories have none."""
-    return {
-        f"{which}_{p}_ms": round(part[f"{p}_ms"], 1)
-        for which, part in (load.get("windows") or {}).items()
-        for p in ("p50", "p99")
-    }
+    """Latencies from the intended start while a fault lasted and otherwise, and what was not answered then;
+    older histories have none."""
+    told: dict[str, float] = {}
+    for which, part in (load.get("windows") or {}).items():
+        told |= {f"{which}_{p}_ms": round(part[f"{p}_ms"], 1) for p in ("p50", "p99")}
+        told[f"{which}_failed"] = sum(part["errors"].values())
+    return told
 
 
 def _moments_by_bucket(history: History) -> dict[str, NDArray[np.int64]]:

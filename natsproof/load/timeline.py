@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from natsproof.clock import NS_PER_S
+from natsproof.history import NEVER_NS
 from natsproof.load.engine import SAMPLE, Samples
 from natsproof.load.lag import Lag, measure
 from natsproof.load.latency import of_ns
@@ -109,22 +110,24 @@ def summary(
 def inside_and_outside(
     samples: Samples, faults: Sequence[tuple[int, int | None]]
 ) -> dict[str, dict[str, Any]]:
-    """Latencies of the operations that a fault's window touched, and of all others; empty without faults.
+    """Latencies of what was answered while a fault's window lasted, and of all else; empty without faults.
 
-    One that was due before the kill and answered after it is inside: the kill is in its latency.
+    A window ends with the healing, or with the last failure before the next fault where that is later: a
+    server that is back does not lead yet. Due before the kill and answered after it is inside.
     """
     if not faults:
         return {}
-    inside = np.zeros(len(samples), dtype=np.bool_)
-    for injected_ns, healed_ns in faults:
-        inside |= (samples["done_ns"] >= injected_ns) & (
-            np.True_ if healed_ns is None else samples["intended_ns"] <= healed_ns
-        )
-    parts = {"inside": samples[inside], "outside": samples[~inside]}
+    ok, inside = answered(samples), np.zeros(len(samples), dtype=np.bool_)
+    begins = [injected_ns for injected_ns, _ in faults]
+    for (injected_ns, healed_ns), next_ns in zip(faults, [*begins[1:], NEVER_NS], strict=True):
+        failed = ~ok & (samples["done_ns"] >= injected_ns) & (samples["intended_ns"] < next_ns)
+        ends_ns = NEVER_NS if healed_ns is None else max([healed_ns, *samples["done_ns"][failed].tolist()])
+        inside |= (samples["done_ns"] >= injected_ns) & (samples["intended_ns"] <= ends_ns)
+    parts = {"inside": inside, "outside": ~inside}
     return {
-        name: {"due": len(part), "errors": errors(part), **milliseconds(part)}
+        name: {"due": int(part.sum()), "errors": errors(samples[part]), **milliseconds(samples[part & ok])}
         for name, part in parts.items()
-        if len(part)
+        if part.any()
     }
 
 
