@@ -11,6 +11,7 @@ from natsproof.checkers import Checker
 from natsproof.checkers.exhibits import MOST, count, exhibit
 from natsproof.checkers.locks import Chains
 from natsproof.checkers.segments import first_at_least, pack, running_max
+from natsproof.checkers.two_leaders import refusals_in_doubt
 from natsproof.checkers.windows import due_after_faults
 from natsproof.checkers.writes import created_ns, rows_of, ttl_ns_by_key
 from natsproof.history import NEVER_NS, NONE, History, Kind, Outcome
@@ -46,6 +47,7 @@ def a_free_lock_can_be_taken(late_s: float, *, after_faults: bool = False) -> Ch
     """
 
     def checker(history: History) -> Verdict:
+        history = refusals_in_doubt(history)
         chains = Chains.of(history, 0.05)
         rows = _conflicts(history)
         bad = rows[~_explained(history, chains, rows, late_s, after_faults)] if len(rows) else rows
@@ -82,6 +84,7 @@ def no_lock_outlives_its_ttl(late_s: float, *, after_faults: bool = False) -> Ch
     """
 
     def checker(history: History) -> Verdict:
+        history = refusals_in_doubt(history)
         chains = Chains.of(history, 0.05)
         ops, log = history.operations, chains.log
         own = (log.seen_write >= 0) & np.isin(ops.kind[log.seen], (Kind.GET, Kind.FINAL_GET))

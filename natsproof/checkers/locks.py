@@ -16,6 +16,7 @@ from natsproof.checkers.absence import Absence, explained_by_unknown_deletes
 from natsproof.checkers.exhibits import MOST, count, exhibit
 from natsproof.checkers.line import Line, line_of, times
 from natsproof.checkers.segments import running_max, shifted
+from natsproof.checkers.two_leaders import refusals_in_doubt
 from natsproof.checkers.writes import WriteLog, created_ns, ttl_ns_by_key, write_log
 from natsproof.history import NEVER_NS, NONE, History, Kind, Outcome
 from natsproof.verdict import Status, Verdict, broken, combine, holds, unknown
@@ -78,6 +79,7 @@ def _last_mark(mark: Int) -> Int:
 
 def one_holder_at_a_time(history: History, *, early_s: float = 0.05) -> Verdict:
     """L1: between two acquisitions of a lock lies its release, its deletion or at least its TTL."""
+    history = refusals_in_doubt(history)
     chains = Chains.of(history, early_s)
     takes = np.flatnonzero(chains.takes)
     before = takes - 1
@@ -130,6 +132,7 @@ def _too_soon_by_stamp(history: History, chains: Chains, takes: Int, early_s: fl
 
 def renewals_stay_on_their_own_chain(history: History) -> Verdict:
     """L2: a renewal succeeds only on the last revision of the chain its own client began."""
+    history = refusals_in_doubt(history)
     chains = Chains.of(history, 0.0)
     renewals = np.flatnonzero((chains.kind == Kind.UPDATE) & (chains.expected > 0))
     root = chains.root[renewals]
@@ -157,6 +160,7 @@ def no_lock_expires_early(
     `reads` are the kinds whose "absent" counts. A leader that is deposed and does not know it answers
     reads from before; lock clients decide by creates only, and so does this with `reads=()`.
     """
+    history = refusals_in_doubt(history)
     chains = Chains.of(history, early_s, reads)
     absence = Absence.of(history, chains.log, chains.line, reads)
     bad_creates, bad_reads, undecided = absence.judge()
@@ -195,6 +199,7 @@ def no_lock_is_taken_early(history: History) -> Verdict:
 
 def stale_holders_are_refused(history: History) -> Verdict:
     """L5: an update or a delete on a revision that is not the lock's last one fails."""
+    history = refusals_in_doubt(history)
     chains = Chains.of(history, 0.0)
     conditional = np.flatnonzero(chains.expected > 0)
     bad = conditional[chains.expected[conditional] != chains.line.revision_before[conditional]]
@@ -244,6 +249,7 @@ def _stale_attempts(history: History, chains: Chains) -> int:
 
 def tokens_rise(history: History) -> Verdict:
     """L6: who takes a lock later in time gets a higher token (the revision of the create)."""
+    history = refusals_in_doubt(history)
     chains = Chains.of(history, 0.0)
     line, takes = chains.line, chains.takes
     call = np.where(takes, line.own_call, -1)
