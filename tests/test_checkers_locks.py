@@ -21,7 +21,7 @@ from natsproof.checkers.locks import (
     stale_holders_are_refused,
     tokens_rise,
 )
-from natsproof.history import Kind, Outcome
+from natsproof.history import NONE, Kind, Outcome
 from natsproof.verdict import Status
 from tests.checking.small import Row, history, op
 
@@ -181,6 +181,29 @@ def test_a_conflict_is_legal_while_another_write_is_in_flight() -> None:
         op(Kind.CREATE, 11, 12, value=9, client=2, outcome=Outcome.FAILED, error=1),
     ]
     assert a_free_lock_can_be_taken(0.02)(history(rows, ttl_s=0.1, errors=ERRORS)).status is Status.HOLDS
+
+
+@pytest.mark.parametrize(
+    ("purged", "expected", "wanted"),
+    [
+        ((8, 20), 2, Status.HOLDS),  # the marker at 2 was purged away while the create asked for it
+        ((8, 20), NONE, Status.BROKEN),  # a create that wants nothing there meets nothing there
+        ((22, 25), 2, Status.BROKEN),  # purged later
+        (None, 2, Status.BROKEN),
+    ],
+)
+def test_a_create_over_a_marker_is_refused_if_a_purge_came_between(
+    purged: tuple[int, int] | None, expected: int, wanted: Status
+) -> None:
+    rows = [
+        take(0, 1),
+        release(5, 2, on=1),
+        op(Kind.CREATE, 10, 19, value=9, expected=expected, client=2, outcome=Outcome.FAILED, error=0),
+        take(30, 4, client=1),
+    ]
+    if purged:
+        rows.append(op(Kind.PURGE, *purged, value=8, revision=3, client=3))
+    assert a_free_lock_can_be_taken(0.02)(history(rows, ttl_s=0.1, errors=ERRORS)).status is wanted
 
 
 def test_a_refusal_for_want_of_a_leader_is_no_conflict() -> None:

@@ -41,7 +41,8 @@ def a_free_lock_can_be_taken(late_s: float, *, after_faults: bool = False) -> Ch
 
     A value may exist from the call of its write until the next write of the key has returned, and no
     longer than the TTL plus `late_s` after its write has returned (after its server time, where that is
-    known). An error 10164 is also explained by any other write of the key in flight at the same time.
+    known). An error 10164 is also explained by any other write of the key in flight at the same time, and the
+    refusal of a create over a marker's revision by any that may have been stored then (a purge, say).
     With `after_faults`, `late_s` counts from the healing of a fault that was on when the lock was due.
     UNKNOWN if no acquisition succeeded after an expiry, a delete or a purge.
     """
@@ -177,9 +178,12 @@ def _explained(
         inside = known & (at >= begin)
         out[inside] = longest[at[inside]] >= ops.call_ns[rows[inside]]
     in_flight = [i for i, text in enumerate(history.errors) if IN_FLIGHT in text]
-    for index in np.flatnonzero(~out & np.isin(ops.error[rows], in_flight)).tolist():
+    over_a_marker = ops.expected[rows] > 0
+    for index in np.flatnonzero(~out & (np.isin(ops.error[rows], in_flight) | over_a_marker)).tolist():
         row = int(rows[index])
         others = (ops.key == ops.key[row]) & (ops.kind <= Kind.PURGE)
+        if over_a_marker[index]:
+            others &= ops.outcome != Outcome.FAILED
         others[row] = False
         overlap = others & (ops.call_ns <= ops.return_ns[row]) & (ops.return_ns >= ops.call_ns[row])
         out[index] = bool(overlap.any())
