@@ -109,7 +109,7 @@ class Certify:
         `given` are evidence guards: each sentence they answer turns HOLDS into UNKNOWN and never hides
         BROKEN. `measures` go into the certificate. Raises ClaimBroken or EvidenceMissing.
         """
-        self.promises += [p for p in _places(promise) if p not in self.promises]
+        self._add(promise)
         self.measures.update(measures)
         verdict = _judged(checker, evidence)
         doubts = _doubts(evidence) + [s for s in (guard(evidence) for guard in given) if s]
@@ -120,12 +120,12 @@ class Certify:
     def that_rule(self, contract: Contract, rule: Callable[[Contract], Verdict]) -> Verdict:
         """Demand that `rule` finds the manifests in order."""
         self.sentence = str(getattr(rule, "title", "")) or self.sentence
-        self.promises += [p for p in [str(getattr(rule, "promise", ""))] if p and p not in self.promises]
+        self._add(str(getattr(rule, "promise", "")) or ())
         return self._enter(_name_of(rule), _judged(rule, contract), None, [])
 
     def conclude(self, verdict: Verdict, *, promise: Place | str | Iterable[Place | str] = ()) -> Verdict:
         """Enter a verdict that was reached elsewhere (a capacity fit, a comparison of runs)."""
-        self.promises += [p for p in _places(promise) if p not in self.promises]
+        self._add(promise)
         return self._enter("conclusion", verdict, None, [])
 
     def measure(self, **measures: int | float | str) -> None:
@@ -156,8 +156,7 @@ class Certify:
         promises = self.contract.promises
         if fault not in promises.recovery_s:
             self.not_promised(f"{promises.at('recovery_s')} has no budget for {fault}")
-        place = str(promises.at(f"recovery.{fault}"))
-        self.promises += [place] if place not in self.promises else []
+        self._add(promises.at(f"recovery.{fault}"))
         return promises.recovery_s[fault]
 
     def direct_get_late_s(self) -> float:
@@ -165,7 +164,7 @@ class Certify:
         promises = self.contract.promises
         if promises.direct_get_late_s is None:
             self.not_promised(f"{promises.place} has no direct_get_late")
-        self.promises.append(str(promises.at("direct_get_late_s")))
+        self._add(promises.at("direct_get_late_s"))
         return promises.direct_get_late_s
 
     def with_servers(self, number: int) -> None:
@@ -175,6 +174,10 @@ class Certify:
             self.not_promised(
                 f"{place} has {self.contract.statefulset.replicas} servers; this is about {number}"
             )
+
+    def _add(self, promise: Place | str | Iterable[Place | str]) -> None:
+        """What the claim is about, each place once."""
+        self.promises += [p for p in _places(promise) if p not in self.promises]
 
     def _listed(self, field: str, wanted: str) -> Place:
         promises = self.contract.promises

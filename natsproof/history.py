@@ -182,6 +182,10 @@ class History:
         """Indices of the keys of one bucket."""
         return np.array([i for i, key in enumerate(self.keys) if key.bucket == bucket], dtype=np.int32)
 
+    def errors_with(self, *parts: str) -> list[int]:
+        """Indices of the errors whose text has one of `parts`, an error code say."""
+        return [i for i, text in enumerate(self.errors) if any(part in text for part in parts)]
+
     def of_bucket(self, bucket: str) -> History:
         """The same history restricted to one bucket's operations (injections and marks stay)."""
         mask = np.isin(self.operations.key, self.keys_of(bucket))

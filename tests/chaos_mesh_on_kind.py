@@ -32,6 +32,9 @@ VERSION = "stand-in-of-natsproof-tests"
 #: Both are on the lab's nodes already.
 IMAGE, PAUSE_IMAGE = "natsio/nats-box:0.18.0", "registry.k8s.io/pause:3.10.1"
 
+#: What the node's runtime is asked with about a running container.
+TASK = ("ctr", "-n", "k8s.io", "task")
+
 
 def addon(definitions: Path = DEFINITIONS) -> list[dict[str, Any]]:
     """The published definitions, and pods with Chaos Mesh's labels that say what they are and do nothing."""
@@ -102,16 +105,13 @@ class ActsOnKind:
             raise ClusterError(f"{kind} {spec.get('action', kind)}: the stand-in has no daemon for it")
         pod = self._pod(name)
         container = spec.get("containerNames", [pod["spec"]["containers"][0]["name"]])[0]
-        statuses = pod["status"].get("containerStatuses") or ()
-        identity = next(s["containerID"] for s in statuses if s["name"] == container).rpartition("://")[2]
-        node = pod["spec"]["nodeName"]
-        ctr = ("ctr", "-n", "k8s.io", "task")
+        identity, node = _identity(pod, container), pod["spec"]["nodeName"]
         if kind == "NetworkChaos":
-            rows = self._machine.run_on(node, *ctr, "ls").splitlines()
+            rows = self._machine.run_on(node, *TASK, "ls").splitlines()
             process = next(row.split()[1] for row in rows if row.startswith(identity))
             enter = ["nsenter", "-t", process, "-n"]
         else:
-            enter = [*ctr, "exec", "--detach", "--exec-id", f"chaos-{time.monotonic_ns()}", identity]
+            enter = [*TASK, "exec", "--detach", "--exec-id", f"chaos-{time.monotonic_ns()}", identity]
         self._machine.run_on(node, *enter, "sh", "-c", scripts[back])
 
     def _pod(self, name: str) -> dict[str, Any]:
@@ -122,9 +122,7 @@ class ActsOnKind:
 
     def _kill_container(self, name: str, container: str) -> None:
         pod = self._pod(name)
-        statuses = pod["status"].get("containerStatuses") or ()
-        identity = next(s["containerID"] for s in statuses if s["name"] == container).rpartition("://")[2]
-        words = ("ctr", "-n", "k8s.io", "task", "kill", "--signal", "SIGKILL", identity)
+        words = (*TASK, "kill", "--signal", "SIGKILL", _identity(pod, container))
         self._machine.run_on(pod["spec"]["nodeName"], *words)
 
     def _exchange_images(self, thing: Thing, name: str, *, back: bool) -> None:
@@ -150,6 +148,12 @@ class ActsOnKind:
             if pod["status"].get("podIP") and pod["spec"].get("nodeName")
         }
         self._wall.raise_for(frozenset().union(*self._cuts.values()), addresses)
+
+
+def _identity(pod: dict[str, Any], container: str) -> str:
+    """Of a container, as the node's runtime calls it."""
+    statuses = pod["status"].get("containerStatuses") or ()
+    return str(next(s["containerID"] for s in statuses if s["name"] == container)).rpartition("://")[2]
 
 
 def _scripts(kind: str, spec: dict[str, Any]) -> tuple[str, str] | None:

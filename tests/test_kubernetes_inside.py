@@ -12,9 +12,10 @@ import pytest
 from aiohttp import web
 
 from natsproof.cluster.kubernetes.chaos_verbs import ChaosVerbs
-from natsproof.cluster.kubernetes.inside import PROTOCOL, path, run_inside
-from natsproof.cluster.kubernetes.link import Link
+from natsproof.cluster.kubernetes.inside import path, run_inside
+from natsproof.cluster.kubernetes.link import PROTOCOL, Link
 from natsproof.errors import ClusterError, UsageError
+from tests.loopback_api import linked
 
 SUCCESS = {"status": "Success"}
 FAILED = {"status": "Failure", "details": {"causes": [{"reason": "ExitCode", "message": "7"}]}}
@@ -49,23 +50,8 @@ def container() -> Container:
 
 @pytest.fixture
 def link(container: Container) -> Iterator[Link]:
-    app = web.Application()
-    app.router.add_get(path("space", "{pod}"), container.execute)
-    configuration = SimpleNamespace(host="", auth_settings=dict)
-    link = Link(configuration)
-
-    async def serve() -> tuple[web.AppRunner, int]:
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        return runner, runner.addresses[0][1]
-
-    runner, port = link.run(serve())
-    configuration.host = f"http://127.0.0.1:{port}"
-    yield link
-    link.run(runner.cleanup())
-    link.close()
+    with linked(path("space", "{pod}"), container.execute, {}) as link:
+        yield link
 
 
 def run(link: Link, *words: str, pod: str = "nats-0", within_s: float = 3.0) -> str:

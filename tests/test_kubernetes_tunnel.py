@@ -11,10 +11,11 @@ from types import SimpleNamespace
 import pytest
 from aiohttp import WSMsgType, web
 
-from natsproof.cluster.kubernetes.link import Link
-from natsproof.cluster.kubernetes.tunnel import PROTOCOL, Tunnel
+from natsproof.cluster.kubernetes.link import PROTOCOL, Link
+from natsproof.cluster.kubernetes.tunnel import Tunnel
 from natsproof.cluster.kubernetes.turns import Turn, Turns
 from natsproof.errors import ClusterError
+from tests.loopback_api import linked
 
 PORT = 4222
 
@@ -53,24 +54,9 @@ def pods() -> Pods:
 
 @pytest.fixture
 def link(pods: Pods) -> Iterator[Link]:
-    app = web.Application()
-    app.router.add_get("/api/v1/namespaces/space/pods/{pod}/portforward", pods.forward)
-    settings = {"BearerToken": {"in": "header", "key": "authorization", "value": "Bearer x"}}
-    configuration = SimpleNamespace(host="", auth_settings=lambda: settings)
-    link = Link(configuration)
-
-    async def serve() -> tuple[web.AppRunner, int]:
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        return runner, runner.addresses[0][1]
-
-    runner, port = link.run(serve())
-    configuration.host = f"http://127.0.0.1:{port}"
-    yield link
-    link.run(runner.cleanup())
-    link.close()
+    token = {"BearerToken": {"in": "header", "key": "authorization", "value": "Bearer x"}}
+    with linked("/api/v1/namespaces/space/pods/{pod}/portforward", pods.forward, token) as link:
+        yield link
 
 
 @pytest.fixture

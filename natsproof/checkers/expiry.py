@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from natsproof.checkers import Checker
 from natsproof.checkers.exhibits import MOST, count, exhibit
 from natsproof.checkers.segments import pack, running_max
-from natsproof.checkers.windows import Window, due_after_faults
+from natsproof.checkers.windows import Window, due_after_faults, healed_ns
 from natsproof.checkers.writes import WriteLog, created_ns, ttl_ns_by_key, write_log
 from natsproof.history import ABSENT, NEVER_NS, NONE, History, Kind, Outcome
 from natsproof.verdict import Exhibit, Verdict, broken, holds, unknown
@@ -162,7 +162,7 @@ def latest(
     write: NDArray[Any],
     late_ns: int,
     after_faults: bool,
-    over_ns: Callable[[Window], int] = lambda window: window.healed_ns,
+    over_ns: Callable[[Window], int] = healed_ns,
 ) -> Int:
     """The last moment at which each write's value may be there; NEVER_NS where nothing bounds it."""
     bounded = (lives.ttl_ns[write] > 0) & (lives.last[write] < NEVER_NS)

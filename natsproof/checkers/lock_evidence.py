@@ -45,9 +45,8 @@ def _cut_off_and_refused(history: History, row: int, window: Window) -> bool:
     mine &= ops.kind <= Kind.PURGE
     during = mine & (ops.call_ns >= window.began_ns) & (ops.call_ns < window.heal_began_ns)
     silent = during & (ops.outcome != Outcome.OK)
-    conflicts = [i for i, text in enumerate(history.errors) if any(code in text for code in CONFLICTS)]
     refused = mine & (ops.return_ns > window.heal_began_ns) & (ops.outcome == Outcome.FAILED)
-    refused &= np.isin(ops.error, conflicts)
+    refused &= np.isin(ops.error, history.errors_with(*CONFLICTS))
     return bool(silent.any() and refused.any())
 
 

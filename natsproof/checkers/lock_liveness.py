@@ -11,15 +11,14 @@ from natsproof.checkers import Checker
 from natsproof.checkers.exhibits import MOST, count, exhibit
 from natsproof.checkers.locks import Chains
 from natsproof.checkers.segments import first_at_least, pack, running_max
-from natsproof.checkers.two_leaders import refusals_in_doubt
+from natsproof.checkers.two_leaders import IN_FLIGHT, refusals_in_doubt
 from natsproof.checkers.windows import due_after_faults
 from natsproof.checkers.writes import created_ns, rows_of, ttl_ns_by_key
 from natsproof.history import NEVER_NS, NONE, History, Kind, Outcome
 from natsproof.verdict import Exhibit, Verdict, broken, holds, unknown
 
 #: Error codes of a refused condition, as they stand in the texts of errors.
-CONFLICTS = ("10071", "10164")
-IN_FLIGHT = "10164"
+CONFLICTS = ("10071", IN_FLIGHT)
 
 Int = NDArray[np.int64]
 
@@ -131,7 +130,7 @@ def _due(history: History, chains: Chains, late_s: float, after_faults: bool) ->
 def _conflicts(history: History) -> NDArray[np.int32]:
     """Creates refused because the key was not absent."""
     ops = history.operations
-    codes = [i for i, text in enumerate(history.errors) if any(c in text for c in CONFLICTS)]
+    codes = history.errors_with(*CONFLICTS)
     wants_none = (ops.kind == Kind.CREATE) | ((ops.kind == Kind.UPDATE) & (ops.expected == 0))
     return rows_of(wants_none & (ops.outcome == Outcome.FAILED) & np.isin(ops.error, codes))
 
@@ -177,7 +176,7 @@ def _explained(
         at = first_at_least(lives.begin, begin, end, ops.return_ns[rows] + 1) - 1
         inside = known & (at >= begin)
         out[inside] = longest[at[inside]] >= ops.call_ns[rows[inside]]
-    in_flight = [i for i, text in enumerate(history.errors) if IN_FLIGHT in text]
+    in_flight = history.errors_with(IN_FLIGHT)
     over_a_marker = ops.expected[rows] > 0
     for index in np.flatnonzero(~out & (np.isin(ops.error[rows], in_flight) | over_a_marker)).tolist():
         row = int(rows[index])

@@ -16,6 +16,7 @@ from natsproof.history import NEVER_NS, History, Kind, Outcome
 
 #: Faults that can leave a leader which has not heard of its successor.
 DEPOSING = frozenset({"Partition", "OneWay", "Pause", "ChaosPartition", "Loss", "ChaosLoss", "NodeLoss"})
+#: Its error code, as it stands in the texts of errors.
 IN_FLIGHT = "10164"
 
 
@@ -25,15 +26,13 @@ def refusals_in_doubt(history: History) -> History:
     The same history where no such fault landed: there a refusal is a refusal. Idempotent.
     """
     begins = [i.began_ns for i in history.injections if i.landed and fault_name(i.fault) in DEPOSING]
-    if not begins or not history.errors:
+    if not begins:
         return history
     ops = history.operations
-    of_old_leader = np.array([IN_FLIGHT in text for text in history.errors])
-    doubt = (ops.outcome == Outcome.FAILED) & (ops.kind <= Kind.PURGE) & (ops.error >= 0)
-    doubt &= ops.call_ns >= min(begins)
-    doubt[doubt] = of_old_leader[ops.error[doubt]]
+    doubt = (ops.outcome == Outcome.FAILED) & (ops.kind <= Kind.PURGE) & (ops.call_ns >= min(begins))
+    doubt &= np.isin(ops.error, history.errors_with(IN_FLIGHT))
     if not doubt.any():
         return history
     outcome, return_ns = ops.outcome.copy(), ops.return_ns.copy()
     outcome[doubt], return_ns[doubt] = Outcome.UNKNOWN, NEVER_NS
-    return replace(history, operations=replace(ops, outcome=outcome, return_ns=return_ns))
+    return history.with_operations(replace(ops, outcome=outcome, return_ns=return_ns))

@@ -73,6 +73,11 @@ def acknowledged(history: History) -> Mask:
     return mask
 
 
+def healed_ns(window: Window) -> int:
+    """The end of a fault, where nothing else is said."""
+    return window.healed_ns
+
+
 def caught_up_ns(history: History, window: Window, bucket: str) -> int:
     """When the bucket's replicas were first seen current again after a fault, by their leader's word; the end
     of the fault where nobody looked. NEVER_NS where they were looked at and never were."""
@@ -89,7 +94,7 @@ def due_after_faults(
     history: History,
     due_ns: NDArray[np.int64],
     late_ns: int,
-    over_ns: Callable[[Window], int] = lambda window: window.healed_ns,
+    over_ns: Callable[[Window], int] = healed_ns,
 ) -> NDArray[np.int64]:
     """Moments `late_ns` after something was due; where a fault was on in that time, after its healing.
 

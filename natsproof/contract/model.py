@@ -298,10 +298,8 @@ class Bucket(Sourced):
 class Promises(Sourced):
     """What the platform owes, from the ConfigMap that carries `promises.yaml`.
 
-    `survives` names the deaths an acknowledged write outlives, of: process-kill-one, process-kill-all,
-    pod-moved, power-loss-one, power-loss-all, partition, volume-full-one, volume-set-back-one,
-    volume-full-all, bit-rot-one. Recovery budgets in seconds by fault name
-    (one-server-killed, leader-paused, quorum-restored, all-restarted, rolling-restart).
+    The words of `survives` (deaths an acknowledged write outlives), `linearizable` and `recovery_s` (budgets
+    by fault) are SURVIVALS, DISTURBANCES and RECOVERIES of natsproof.contract.promises.
     """
 
     buckets: tuple[Bucket, ...] = ()

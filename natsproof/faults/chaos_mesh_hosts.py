@@ -6,6 +6,7 @@ import os
 import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import sleep
 from typing import Any
 
@@ -13,8 +14,9 @@ from natsproof.cluster.kubernetes import chaos_bodies
 from natsproof.cluster.kubernetes.chaos_bodies import Body
 from natsproof.errors import ClusterError, UsageError
 from natsproof.faults.chaos_mesh import Chaos
-from natsproof.faults.inside import look_s, memory_bytes, processor_s
-from natsproof.faults.sight import confirmed, each
+from natsproof.faults.compared import Compared
+from natsproof.faults.inside import LEAST_DELAY_S, look_s, memory_bytes, processor_s
+from natsproof.faults.sight import confirmed
 
 SEEN_WITHIN_S = 15.0
 #: How long the processor time of a container is looked at.
@@ -32,27 +34,12 @@ def store_mount(cluster: Any) -> str:
 
 
 @dataclass(frozen=True)
-class _Inside(Chaos):
-    """Told by what the victim's container shows, against what it showed before."""
-
-    def sight(self, cluster: Any, targets: Sequence[str]) -> Mapping[str, Any]:
-        return {target: self._look(cluster, target) for target in targets}
+class _Inside(Compared, Chaos):
+    """Told by what the victim's container shows, once it shows it."""
 
     def witness_change(self, cluster: Any, targets: Sequence[str], before: Mapping[str, Any]) -> str:
-        def one(name: str) -> str:
-            seen = self._seen(before[name], self._look(cluster, name)) if name in before else ""
-            return f"{name}: {seen}" if seen else ""
-
-        return confirmed(type(self).__name__, lambda: each(targets, one), within_s=SEEN_WITHIN_S)
-
-    def witness(self, cluster: Any, targets: Sequence[str]) -> str:
-        return ""  # it is told from how it was before
-
-    def _look(self, cluster: Any, name: str) -> Any:
-        raise NotImplementedError
-
-    def _seen(self, before: Any, now: Any) -> str:
-        raise NotImplementedError
+        look = partial(super().witness_change, cluster, targets, before)
+        return confirmed(type(self).__name__, look, within_s=SEEN_WITHIN_S)
 
 
 @dataclass(frozen=True)
@@ -66,8 +53,8 @@ class ChaosSlowDisk(_Inside):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.delay_s < 0.03:
-            raise UsageError(f"delay_s={self.delay_s:g} could not be seen; 0.03 or more")
+        if self.delay_s < LEAST_DELAY_S:
+            raise UsageError(f"delay_s={self.delay_s:g} could not be seen; {LEAST_DELAY_S:g} or more")
 
     def body(self, cluster: Any, targets: Sequence[str]) -> Body:
         return chaos_bodies.slow_disk(
@@ -79,7 +66,7 @@ class ChaosSlowDisk(_Inside):
             delay_s=self.delay_s,
         )
 
-    def _look(self, cluster: Any, name: str) -> float:
+    def _probe(self, cluster: Any, name: str) -> float:
         return look_s(cluster, name, store_mount(cluster))
 
     def _seen(self, before: float, now: float) -> str:
@@ -112,7 +99,7 @@ class ChaosFailingDisk(_Inside):
             errno=self.errno,
         )
 
-    def _look(self, cluster: Any, name: str) -> int:
+    def _probe(self, cluster: Any, name: str) -> int:
         return str(cluster.log(name)).lower().count(os.strerror(self.errno).lower())
 
     def _seen(self, before: int, now: int) -> str:
@@ -147,7 +134,7 @@ class ChaosBusyCpu(_Inside):
             load_percent=self.load_percent,
         )
 
-    def _look(self, cluster: Any, name: str) -> float:
+    def _probe(self, cluster: Any, name: str) -> float:
         """Processors that the container uses."""
         used_s, began_s = processor_s(cluster, name)
         sleep(CPU_LOOK_S)
@@ -184,7 +171,7 @@ class ChaosFullMemory(_Inside):
             size=f"{self.mbytes}MB",
         )
 
-    def _look(self, cluster: Any, name: str) -> int:
+    def _probe(self, cluster: Any, name: str) -> int:
         return memory_bytes(cluster, name)
 
     def _seen(self, before: int, now: int) -> str:

@@ -14,12 +14,10 @@ from natsproof.cluster.kubernetes import chaos_bodies
 from natsproof.cluster.kubernetes.chaos_bodies import Body
 from natsproof.errors import UsageError
 from natsproof.faults.chaos_mesh import Chaos
-from natsproof.faults.inside import Greetings, fetched_kbytes_per_s, greetings, neighbour
+from natsproof.faults.inside import LEAST_DELAY_S, Greetings, fetched_kbytes_per_s, greetings, neighbour
 from natsproof.faults.network import other_servers
 from natsproof.faults.sight import each
 
-#: The clock of a shell counts hundredths of a second.
-LEAST_DELAY_S = 0.03
 #: A packet that was lost is sent again after 0.2 s, a handshake's after 1 s.
 HELD_UP_S = 0.19
 #: A greeting needs a SYN, its answer and the greeting itself.

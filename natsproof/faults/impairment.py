@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from natsproof.errors import UsageError
 from natsproof.faults import Aimed
+from natsproof.faults.compared import Compared
 from natsproof.faults.echo import Echoes, echo
-from natsproof.faults.sight import each, server_of
+from natsproof.faults.sight import server_of
 
 REQUESTS = 400
 #: Bytes of a request that measures a rate, and how long the widest link may take for all of them.
@@ -18,26 +19,14 @@ BIG, BURST_S = 1400, 1.2
 
 
 @dataclass(frozen=True)
-class Impaired(Aimed):
+class Impaired(Compared, Aimed):
     """The victims' links to everyone. Healing ends every impairment of the victims, also those of another
     fault that is on."""
 
     needs: ClassVar[tuple[str, ...]] = ("Impairable",)
 
-    def sight(self, cluster: Any, targets: Sequence[str]) -> Mapping[str, Echoes]:
-        return {target: self._probe(cluster, target) for target in targets}
-
     def inject(self, cluster: Any, targets: Sequence[str]) -> None:
         raise NotImplementedError
-
-    def witness(self, cluster: Any, targets: Sequence[str]) -> str:
-        return ""  # a bad link is told from the good one before
-
-    def witness_change(self, cluster: Any, targets: Sequence[str], before: Mapping[str, Echoes]) -> str:
-        def one(name: str) -> str:
-            return f"{name}: {seen}" if (seen := self._seen(before[name], self._probe(cluster, name))) else ""
-
-        return each(targets, one)
 
     def heal(self, cluster: Any, targets: Sequence[str]) -> None:
         for target in targets:
@@ -45,9 +34,6 @@ class Impaired(Aimed):
 
     def _probe(self, cluster: Any, name: str) -> Echoes:
         return echo(_host(cluster, name), REQUESTS)
-
-    def _seen(self, before: Echoes, now: Echoes) -> str:
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

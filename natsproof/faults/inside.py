@@ -20,6 +20,9 @@ WANTED, FETCH_S = 100_000, 8
 #: Over and above what the script itself bounds: the exec through the API server.
 SLACK_S = 10.0
 
+#: A shorter delay cannot be told from none by the clock below.
+LEAST_DELAY_S = 0.03
+
 #: /proc/uptime counts hundredths of a second; it is the one clock that every shell can read.
 _GREETINGS = """
 read a _ < /proc/uptime; end=$((${{a%.*}} + {all_s})); i=0

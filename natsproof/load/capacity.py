@@ -27,10 +27,9 @@ from natsproof.load.rig import Rig, Step
 from natsproof.load.server_side import Reading, between
 from natsproof.load.spec import GeneratorSpec
 from natsproof.load.usl import fit
-from natsproof.load.variations import measuring_mix, variations, weights
+from natsproof.load.variations import IN_FLIGHT, measuring_mix, variations, weights
 
 CLIENTS = (1, 2, 4, 8, 16, 32, 64, 128)
-AXIS_CLIENTS = 64
 #: One measurement of an axis takes so long at least and at most, and needs so long beside to begin and end.
 AXIS_S, BESIDE_S = (0.4, 3.0), 0.4
 #: The rates tried under kills, as parts of the knee with one pod down.
@@ -139,12 +138,11 @@ class Measuring:
         seconds = min(most_s, max(least_s, within_s / len(wanted) - BESIDE_S))
         for variation in wanted:
             if deadline.passed:
-                self.results.not_measured.append(f"{variation.axis} {variation.value}: no time was left")
+                self.results.not_measured.append(f"{variation.name}: no time was left")
                 continue
-            rate = self.rig.closed(AXIS_CLIENTS, seconds, weights(self._mix, variation.actions))
-            self.say(f"{variation.axis} {variation.value}: {rate:.0f}/s with {AXIS_CLIENTS} in flight")
-            row = {"axis": variation.axis, "value": variation.value, "rate_hz": round(rate, 1)}
-            self.results.axes.append(row | {"in_flight": AXIS_CLIENTS})
+            rate = self.rig.closed(IN_FLIGHT, seconds, weights(self._mix, variation.actions))
+            self.say(f"{variation.name}: {rate:.0f}/s with {IN_FLIGHT} in flight")
+            self.results.axes.append(variation.row(rate))
 
     def under_kills(
         self,

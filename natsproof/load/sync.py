@@ -12,11 +12,10 @@ from natsproof.contract.change import with_sync_interval
 from natsproof.errors import NatsproofError
 from natsproof.load.rig import Rig
 from natsproof.load.spec import GeneratorSpec
-from natsproof.load.variations import put
+from natsproof.load.variations import IN_FLIGHT, Variation, put
 
 #: As shipped, the server's default, and one between them.
 INTERVALS = ("always", "2m", "10s")
-CLIENTS = 64
 UP_WITHIN_S = 30.0
 #: Each needs servers of its own; with less time left it is not begun.
 ONE_TAKES_S = 6.0
@@ -38,17 +37,17 @@ def by_sync_interval(
         return [], [f"sync_interval: {why}, which would have to be restarted with another configuration"]
     deadline, rows, missing = Deadline.within(within_s), [], []
     for interval in INTERVALS:
+        variation = Variation("sync_interval", interval, (replace(put(), weight=1.0),))
         if deadline.left_s < ONE_TAKES_S:
-            missing.append(f"sync_interval {interval}: no time was left")
+            missing.append(f"{variation.name}: no time was left")
             continue
         try:
-            rate_hz = _rate(cluster, spec, interval, seconds)
+            rate_hz = _rate(cluster, replace(spec, mix=variation.actions, record=""), interval, seconds)
         except NatsproofError as problem:
-            missing.append(f"sync_interval {interval}: {str(problem).splitlines()[0]}")
+            missing.append(f"{variation.name}: {str(problem).splitlines()[0]}")
             continue
-        say(f"sync_interval {interval}: {rate_hz:.0f}/s with {CLIENTS} in flight")
-        row = {"axis": "sync_interval", "value": interval, "rate_hz": round(rate_hz, 1)}
-        rows.append(row | {"in_flight": CLIENTS})
+        say(f"{variation.name}: {rate_hz:.0f}/s with {IN_FLIGHT} in flight")
+        rows.append(variation.row(rate_hz))
     return rows, missing
 
 
@@ -57,9 +56,9 @@ def _rate(cluster: Reproducible, spec: GeneratorSpec, interval: str, seconds: fl
     beside.up(within_s=UP_WITHIN_S)
     try:
         urls = tuple(server.client_url for server in beside.servers)
-        rig = Rig(replace(spec, urls=urls, mix=(replace(put(), weight=1.0),), record=""))
+        rig = Rig(replace(spec, urls=urls))
         try:
-            return rig.closed(CLIENTS, seconds)
+            return rig.closed(IN_FLIGHT, seconds)
         finally:
             rig.close()
     finally:

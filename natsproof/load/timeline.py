@@ -121,7 +121,7 @@ def inside_and_outside(
     begins = [injected_ns for injected_ns, _ in faults]
     for (injected_ns, healed_ns), next_ns in zip(faults, [*begins[1:], NEVER_NS], strict=True):
         failed = ~ok & (samples["done_ns"] >= injected_ns) & (samples["intended_ns"] < next_ns)
-        ends_ns = NEVER_NS if healed_ns is None else max([healed_ns, *samples["done_ns"][failed].tolist()])
+        ends_ns = NEVER_NS if healed_ns is None else samples["done_ns"][failed].max(initial=healed_ns)
         inside |= (samples["done_ns"] >= injected_ns) & (samples["intended_ns"] <= ends_ns)
     parts = {"inside": inside, "outside": ~inside}
     return {

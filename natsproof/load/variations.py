@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from natsproof.load.mix import Action
 
@@ -16,6 +17,8 @@ BUCKETS = (1, 2, 4)
 PUT_BYTES, PUT_KEYS = 128, 1000
 #: Far more keys than a fill writes: nearly every put of it makes a new entry.
 FILL_KEYS = 10_000_000
+#: Clients of every measurement.
+IN_FLIGHT = 64
 #: Whose renewals, releases and removals need something that is there.
 PROVIDER = {"renew": "acquire", "release": "acquire", "dequeue": "enqueue"}
 
@@ -27,6 +30,19 @@ class Variation:
     axis: str
     value: int | str
     actions: tuple[Action, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.axis} {self.value}"
+
+    def row(self, rate_hz: float) -> dict[str, Any]:
+        """What was measured, as the report has it."""
+        return {
+            "axis": self.axis,
+            "value": self.value,
+            "rate_hz": round(rate_hz, 1),
+            "in_flight": IN_FLIGHT,
+        }
 
 
 def put(value_bytes: int = PUT_BYTES, keys: int = PUT_KEYS, bucket: str = BUCKET) -> Action:

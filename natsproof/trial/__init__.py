@@ -1,10 +1,9 @@
 """A Trial is data: workloads, faults, times. `run` makes its History on a cluster.
 
-Phases, each a mark in the history: `prepare` (acknowledged writes in every bucket, through every server that
-answers), `warm_up`
-(workloads run, no fault), `drive` (faults at their times), `healed`, `settled` or `not_settled`,
-`finish` (final reads, replica audit), `end`. `first_fault` stands where the first one was injected;
-`not_healthy` where the platform refused writes before anything was done to it.
+Phases, each a mark in the history: `prepare` (acknowledged writes in every bucket, through every server
+that answers), `warm_up` (workloads run, no fault), `drive` (faults at their times), `healed`, `settled` or
+`not_settled`, `finish` (final reads, replica audit), `end`. `first_fault` stands where the first one was
+injected; `not_healthy` where the platform refused writes before anything was done to it.
 """
 
 from __future__ import annotations

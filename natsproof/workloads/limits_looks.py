@@ -25,6 +25,7 @@ T = TypeVar("T")
 SPARE_FILES = 400
 #: Said of a connection whose CONNECT did not come within two seconds.
 WAITED_FOR_US = "Authentication Timeout"
+TRIES = 3
 OPENED_AT_ONCE = 40
 #: Longest subject, reply and sizes of one PUB line; nats-server's default `max_control_line`.
 CONTROL_LINE = 4096
@@ -173,22 +174,21 @@ def connections(cluster: Cluster, most: int) -> dict[str, Any]:
 async def _connections(cluster: Cluster, number: int) -> dict[str, Any]:
     bucket, servers, problems = cluster.contract.promises.buckets[0].name, cluster.servers, []
     wires: list[Wire] = []
-    began = now_ns()
-
-    late = 0
+    began, late = now_ns(), 0
 
     async def connect(n: int) -> None:
         nonlocal late
-        for last in (False, False, True):
+        said = ""
+        for _ in range(TRIES):
             try:
                 wires.append(await Wire.open(servers[n % len(servers)].client_url, within_s=30))
                 return
             except ClusterError as problem:
-                too_late = WAITED_FOR_US in str(problem)
-                if last or not too_late:
-                    late += too_late
-                    problems.append(str(problem))
-                    return
+                said = str(problem)
+                if WAITED_FOR_US not in said:
+                    break
+        late += WAITED_FOR_US in said
+        problems.append(said)
 
     async def put(wire: Wire) -> bool:
         try:

@@ -21,9 +21,9 @@ class Register:
     """`clients` read, put, update, create and delete `keys` keys a bucket at `rate_hz` in all.
 
     Reads go through the leader; after a `direct_share` of all operations the client reads the key from any
-    replica too, which may not have its own write yet. An update expects the
-    revision its client saw last, so some are refused. `delete_share` of the operations are deletes; 0
-    leaves keys alive once written. Shares are of 1.
+    replica too, which may not have its own write yet. An update expects the revision its client saw last, so
+    some are refused. `delete_share` of the operations are deletes; 0 leaves keys alive once written. Shares
+    are of 1.
     """
 
     buckets: tuple[str, ...]

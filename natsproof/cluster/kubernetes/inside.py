@@ -12,7 +12,6 @@ import aiohttp
 from natsproof.cluster.kubernetes.link import Link
 from natsproof.errors import ClusterError
 
-PROTOCOL = "v4.channel.k8s.io"
 STDOUT, STDERR, STATUS = 1, 2, 3
 CLOSE_S = 1.0
 
@@ -45,17 +44,10 @@ async def _run(
     said = {STDOUT: bytearray(), STDERR: bytearray(), STATUS: bytearray()}
     query = [("container", container), ("stdout", "true"), ("stderr", "true")]
     query += [("command", word) for word in words]
+    closing = aiohttp.ClientWSTimeout(ws_close=CLOSE_S)
     async with (
         asyncio.timeout(within_s),
-        link.session.ws_connect(
-            link.host + path(namespace, pod),
-            params=query,
-            protocols=[PROTOCOL],
-            headers=link.headers(),
-            timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_S),
-            max_msg_size=0,
-            compress=0,
-        ) as web,
+        link.websocket(path(namespace, pod), query, timeout=closing) as web,
     ):
         async for message in web:
             data = message.data.encode() if isinstance(message.data, str) else bytes(message.data)

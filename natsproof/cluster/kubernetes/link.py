@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 import aiohttp
@@ -17,6 +17,9 @@ from natsproof.cluster.kubernetes.turns import Turns
 from natsproof.errors import ClusterError
 
 T = TypeVar("T")
+
+#: Bytes of several streams through one websocket, the first of each message saying which.
+PROTOCOL = "v4.channel.k8s.io"
 
 #: A closed transport says good-bye in later rounds of the loop; TLS needs more than one.
 TRANSPORTS_CLOSE_S = 0.1
@@ -43,6 +46,18 @@ class Link:
         """Fresh on each request: a bearer token may rotate."""
         settings = self._configuration.auth_settings()
         return {s["key"]: s["value"] for s in settings.values() if s["in"] == "header" and s["value"]}
+
+    def websocket(self, path: str, query: Sequence[tuple[str, str]], **more: Any) -> Any:
+        """A connection of channels (port-forward, exec) to open, with aiohttp's context and errors."""
+        return self.session.ws_connect(
+            self.host + path,
+            params=query,
+            protocols=[PROTOCOL],
+            headers=self.headers(),
+            max_msg_size=0,
+            compress=0,
+            **more,
+        )
 
     def run(self, task: Coroutine[Any, Any, T], *, within_s: float = 30.0) -> T:
         """Run to the end on the loop and return its result."""

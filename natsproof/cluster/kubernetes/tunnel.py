@@ -21,7 +21,6 @@ import aiohttp
 from natsproof.cluster.kubernetes.link import Link
 from natsproof.cluster.kubernetes.turns import Turn
 
-PROTOCOL = "v4.channel.k8s.io"
 CHUNK_BYTES = 128 * 1024
 OPEN_S = 5.0
 
@@ -101,16 +100,9 @@ class Tunnel:
     async def _through_api(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, turn: Turn
     ) -> None:
-        url = f"{self._link.host}/api/v1/namespaces/{self._namespace}/pods/{self.pod}/portforward"
+        path = f"/api/v1/namespaces/{self._namespace}/pods/{self.pod}/portforward"
         async with asyncio.timeout(OPEN_S):
-            web = await self._link.session.ws_connect(
-                url,
-                params={"ports": str(self.port)},
-                protocols=[PROTOCOL],
-                headers=self._link.headers(),
-                max_msg_size=0,
-                compress=0,
-            )
+            web = await self._link.websocket(path, [("ports", str(self.port))])
         self.opened += 1
         try:
             await _first_to_end(self._up(reader, web), self._down(web, writer, turn))
