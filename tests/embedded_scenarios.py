@@ -27,6 +27,7 @@ from natsproof.cluster.embedded import EmbeddedCluster, embedded, enter_universe
 from natsproof.contract.loader import load_documents, read_files
 from natsproof.contract.model import Contract
 from natsproof.errors import ClusterError, DeadlineExceeded, NotUp
+from natsproof.workloads import limits_looks
 
 ROOT = Path(__file__).parent.parent
 BUCKET = "message_state"
@@ -364,6 +365,12 @@ def scaled(folder: Path) -> Any:
         seen = wait_until("routes", lambda: len(others(cluster, five[4])) == 4, within_s=20)
         cluster.scale(3)
         return {"five": five, "seen": seen, "three": [s.name for s in cluster.servers]}
+
+
+@scenario
+def slow_consumer(folder: Path) -> Any:
+    with running(folder) as cluster:
+        return limits_looks.slow_consumer(cluster)
 
 
 @scenario
