@@ -89,7 +89,7 @@ def test_watchers_of_a_bucket_without_markers_are_judged(name: str) -> None:
     assert verdict.status is wanted, verdict.reason
 
 
-def restarted(rows: list[Row], current_at: float | None) -> Any:
+def restarted(rows: list[Row], current_at: float | None, marker_s: float = 1.0) -> Any:
     """A server was away from 20 to 200 ms; its leader calls it current from `current_at` on."""
     kill = Injection("Kill()", ("a",), "leader", 20 * MS, 20 * MS, 200 * MS, True, "gone")
     looks = []
@@ -98,7 +98,7 @@ def restarted(rows: list[Row], current_at: float | None) -> Any:
         replicas = {"a": [current, 0.1, 0 if current else 5]}
         state = {"b": {"KV_b": [1, 9, 9, 99, replicas]}, "a": {"KV_b": [1, 4, 4, 44, {}]}, "c": None}
         looks.append(Observation("replicas", at * MS, state))
-    it = watched(rows, 1.0)
+    it = watched(rows, marker_s)
     return replace(it, injections=(kill,), observations=(*it.observations, *looks))
 
 
@@ -109,7 +109,7 @@ def restarted(rows: list[Row], current_at: float | None) -> Any:
         (330, 300, Status.BROKEN),  # it had caught up 30 ms ago, 20 are allowed
         (225, 205, Status.HOLDS),
         (290, 205, Status.BROKEN),
-        (310, None, Status.HOLDS),  # never seen current: `settled` is what the claim asks for
+        (310, None, Status.UNKNOWN),  # never seen current: `settled` is what the claim asks for
     ],
 )
 def test_a_server_that_catches_up_tells_history_and_is_not_late(
@@ -117,6 +117,24 @@ def test_a_server_that_catches_up_tells_history_and_is_not_late(
 ) -> None:
     rows = [*SEEN, again(205), shown(at), told(at + 1)]
     verdict = watchers_are_told_of_expiries(LATE_S, after_faults=True)(restarted(rows, current_at))
+    assert verdict.status is wanted, verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("began_anew_at", "current_at", "wanted"),
+    [
+        (205, 300, Status.UNKNOWN),  # the marker went at 250, before its server had caught up
+        (205, 210, Status.BROKEN),  # it had 40 ms to be told
+        (10, 300, Status.BROKEN),  # watched from before the fault, and was not cut off
+    ],
+)
+def test_a_watcher_on_a_server_that_catches_up_may_miss_a_marker(
+    began_anew_at: float, current_at: float, wanted: Status
+) -> None:
+    """Seen 2026-11-27 (findings.md 38): a marker of 3 s went 85 ms after the value before it was shown."""
+    rows = [START, PUT, again(began_anew_at), shown(max(began_anew_at, 2) + 1)]
+    checker = watchers_are_told_of_expiries(LATE_S, after_faults=True)
+    verdict = checker(restarted(rows, current_at, marker_s=0.15))
     assert verdict.status is wanted, verdict.reason
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from natsproof.checkers import Checker
 from natsproof.checkers.exhibits import MOST, count, exhibit
 from natsproof.checkers.expiry import Lifetimes, latest
-from natsproof.checkers.windows import caught_up_ns
+from natsproof.checkers.windows import caught_up_ns, windows
 from natsproof.history import History, Kind
 from natsproof.verdict import Verdict, broken, holds, unknown
 
@@ -27,8 +27,9 @@ def watchers_are_told_of_expiries(late_s: float, *, after_faults: bool = False) 
     Watchers are those of the observations `watched`: {"client", "bucket", "marker_s", "until_ns"}. Owed are
     the expiries of the last value of each key that were due, bound included, before `until_ns`; but a watcher
     that began anew more than `marker_s` (how long a marker stays) after a value was due may have been away
-    all that time. When an event may come is judged by `values_expire_on_time`. UNKNOWN without an expiry
-    that a watcher lived through.
+    all that time, and one that began anew after a fault may be on a server that was, until it has caught up
+    (docs/findings.md, 38). When an event may come is judged by `values_expire_on_time`. UNKNOWN without an
+    expiry that a watcher lived through.
     """
     late_ns = int(late_s * 1e9)
 
@@ -84,12 +85,23 @@ def _owed(
     due = latest(history, lives, mine, late_ns, after_faults)
     owed = due <= int(one["until_ns"])
     if one["marker_s"]:
-        mine_again = (ops.kind == Kind.WATCH_START) & (ops.client == int(one["client"]))
-        last_start = int(ops.call_ns[mine_again].max()) if mine_again.any() else 0
         gone = lives.first[mine] + lives.ttl_ns[mine] + int(float(one["marker_s"]) * 1e9)
-        owed &= gone > last_start
+        owed &= gone > _there_since_ns(history, one)
     out: NDArray[np.intp] = mine[owed]
     return out
+
+
+def _there_since_ns(history: History, one: Mapping[str, Any]) -> int:
+    """From when on this watcher cannot have missed what its bucket holds."""
+    ops = history.operations
+    began = (ops.kind == Kind.WATCH_START) & (ops.client == int(one["client"]))
+    since = int(ops.call_ns[began].max(initial=0))
+    over = [
+        caught_up_ns(history, window, str(one["bucket"]))
+        for window in windows(history)
+        if window.began_ns <= since
+    ]
+    return max([since, *over])
 
 
 def _events_by_key(history: History, client: int) -> dict[int, list[int]]:
