@@ -67,7 +67,7 @@ kind: setup      ## Certify on a kind cluster made for this run; load there: mak
 load: setup      ## The promised rate and latency, through repeated kills, under Locust
 	$(BIN)/python -m pytest suites/test_throughput.py --depth $(DEPTH) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
-soak: setup      ## 200 leader kills under load, one after the other: about 40 minutes
+soak: setup      ## 200 leader kills under load, one after the other: about 25 minutes
 	$(BIN)/python -m pytest suites/test_throughput.py -k soak --depth deep $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 capacity: setup  ## How much the platform takes, under pod kills too
