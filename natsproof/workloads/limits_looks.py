@@ -254,23 +254,24 @@ async def _slow_consumer(cluster: Cluster, chunk: int, most_bytes: int) -> dict[
     await slow.subscribe("limit.flood")
     await reader.subscribe("limit.flood")
     slow.writer.transport.pause_reading()  # type: ignore[attr-defined]
-    got, wanted, puts, late = [0], [0], [0, 0], [0.0]
+    got, wanted, acknowledged, put_max_s = 0, 0, 0, 0.0
     all_read = asyncio.Event()
 
     async def read() -> None:
+        nonlocal got
         while True:
             await reader.message(within_s=60)
-            got[0] += 1
-            if got[0] == wanted[0]:
+            got += 1
+            if got == wanted:
                 all_read.set()
 
     async def write() -> None:
+        nonlocal acknowledged, put_max_s
         began = now_ns()
-        puts[0] += 1
         with contextlib.suppress(TimeoutError):  # one without an answer stays unacknowledged
             verb, data = await other.request(f"$KV.{bucket}.limit.beside", b"beside", within_s=15)
-            puts[1] += verb == "answer" and bool(_json(data).get("seq"))
-        late[0] = max(late[0], as_seconds(now_ns() - began))
+            acknowledged += verb == "answer" and bool(_json(data).get("seq"))
+        put_max_s = max(put_max_s, as_seconds(now_ns() - began))
 
     reading = asyncio.create_task(read())
     body, published, deadline = bytes(chunk), 0, Deadline.within(60)
@@ -281,8 +282,8 @@ async def _slow_consumer(cluster: Cluster, chunk: int, most_bytes: int) -> dict[
             await asyncio.gather(sender.flush(within_s=30), write())
             if published % 10 == 0 and await slow_ones() > before:
                 break
-        wanted[0] = published
-        if got[0] == published:
+        wanted = published
+        if got == wanted:
             all_read.set()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(all_read.wait(), deadline.left_s)
@@ -298,9 +299,9 @@ async def _slow_consumer(cluster: Cluster, chunk: int, most_bytes: int) -> dict[
         "last_words": slow.last_words,
         "published": published,
         "published_bytes": published * chunk,
-        "reader_got": got[0],
-        "puts": puts[0],
-        "acknowledged": puts[1],
-        "put_max_s": round(late[0], 3),
+        "reader_got": got,
+        "puts": published,
+        "acknowledged": acknowledged,
+        "put_max_s": round(put_max_s, 3),
         "counted": [before, after],
     }
