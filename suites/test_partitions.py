@@ -1,6 +1,6 @@
 """Partitions: a server that others cannot reach neither loses nor forges a write.
 
-Promise    manifests/promises.yaml: recovery, replicas
+Promise    manifests/promises.yaml: survives partition, partition-flapping; recovery, replicas
 Not here   dead and paused servers: test_quorum.py
 """
 
@@ -25,12 +25,12 @@ from natsproof.checkers.guards import (
 from natsproof.checkers.recovery import writes_resume_within
 from natsproof.checkers.registers import registers_are_linearizable
 from natsproof.checkers.replicas import every_replica_holds_what_was_acknowledged, replicas_are_equal
-from suites.trials import BUCKETS, CLIENTS_WITH_MINORITY, LEADER_ISOLATED, PARTITIONED, STATE, on
+from suites.trials import BUCKETS, CLIENTS_WITH_MINORITY, FLAPPING, LEADER_ISOLATED, PARTITIONED, STATE, on
 
 pytestmark = pytest.mark.needs("Partitionable")
 
 
-@on(*PARTITIONED)
+@on(*(trial for trial in PARTITIONED if trial is not FLAPPING))
 def test_an_acknowledged_put_survives_a_partition(certify, contract, trial):
     """Every put acknowledged on either side of a partition, at any time, is read back after it heals."""
     certify.that(
@@ -38,6 +38,18 @@ def test_an_acknowledged_put_survives_a_partition(certify, contract, trial):
         no_acknowledged_put_is_lost_by_two_leaders,
         given=[every_fault_landed, at_least(300, acknowledged_puts)],
         promise=certify.survives("partition"),
+    )
+
+
+@on(FLAPPING)
+def test_an_acknowledged_put_survives_a_flapping_partition(certify, contract, trial):
+    """With the leader of then cut off again and again, every acknowledged put is read back."""
+    promise = certify.survives("partition-flapping")
+    certify.that(
+        certify.run(trial),
+        no_acknowledged_put_is_lost_by_two_leaders,
+        given=[every_fault_landed, at_least(300, acknowledged_puts)],
+        promise=promise,
     )
 
 

@@ -28,6 +28,8 @@ def final(value: int = ABSENT, revision: int = -1, *, at: float = 50, key: int =
 CASES: dict[str, tuple[Status, list[Row]]] = {
     "the last write is found": (Status.HOLDS, [PUT_1, PUT_2, final(2, 2)]),
     "an older write is found": (Status.BROKEN, [PUT_1, PUT_2, final(1, 1)]),
+    "an older write was stored again": (Status.BROKEN, [PUT_1, PUT_2, final(1, 3)]),
+    "the last write was stored again": (Status.HOLDS, [PUT_1, PUT_2, final(2, 3)]),
     "nothing is found": (Status.BROKEN, [PUT_1, final()]),
     "a later unknown write is found": (
         Status.HOLDS,
@@ -69,6 +71,23 @@ def test_each_kind_of_evidence_has_its_verdict(name: str) -> None:
     verdict = no_acknowledged_put_is_lost(history(rows, keys=2))
     assert verdict.status is wanted, verdict.reason
     assert bool(verdict.exhibits) >= (wanted is Status.BROKEN)
+
+
+def test_writes_that_were_stored_again_are_counted_and_told() -> None:
+    """nats-server does that after partitions that follow one another: docs/findings.md, 39."""
+    other = op(Kind.PUT, 4, 5, value=3, revision=3, key=1)
+    verdict = no_acknowledged_put_is_lost(history([PUT_1, PUT_2, other, final(1, 4), final(3, 3, key=1)], keys=2))
+    assert verdict.status is Status.BROKEN
+    assert verdict.evidence["stored_again"] == 1
+    assert verdict.reason == "1 acknowledged write of 3 lost; 1 acknowledged write stored again later"
+    again = [str(shown) for shown in verdict.exhibits if "again as revision 4" in str(shown)]
+    assert again, verdict.exhibits
+    assert "acknowledged as revision 1" in again[0]
+
+
+def test_a_write_stored_again_over_nothing_later_is_counted_only() -> None:
+    verdict = no_acknowledged_put_is_lost(history([PUT_1, PUT_2, final(2, 3)]))
+    assert (verdict.status, verdict.evidence["stored_again"]) == (Status.HOLDS, 1)
 
 
 def test_an_expired_key_is_no_loss_and_no_evidence() -> None:

@@ -37,6 +37,7 @@ def no_acknowledged_put_is_lost(history: History, *, early_s: float = 0.05, refu
     sweep = _sweep(history, log, int(early_s * 1e9))
     evidence = _evidence(history, log, sweep)
     evidence["refused_yet_stored"] = len(log.refused_rows)
+    evidence["stored_again"] = len(_stored_again(history, log))
     exhibits, reasons = _violations(history, log, sweep, refusals)
     lost = int(np.count_nonzero(sweep.lost))
     if reasons:
@@ -211,6 +212,10 @@ def _violations(
         reasons.append(f"{count(len(lost), 'acknowledged write')} of {judged:,} lost")
         for one in lost[:MOST].tolist():
             exhibits.append(_lost(history, log, sweep, one))
+        again = _stored_again(history, log)
+        if again:
+            reasons.append(f"{count(len(again), 'acknowledged write')} stored again later")
+        exhibits += [_again(history, log, one, row) for one, row in list(again.items())[:MOST]]
     if refusals and len(log.refused_rows):
         reasons.append(f"{count(len(log.refused_rows), 'read')} found a write that was refused")
         by_seen = dict(zip(log.seen.tolist(), log.seen_write.tolist(), strict=True))
@@ -238,6 +243,26 @@ def _lost(history: History, log: WriteLog, sweep: _Sweep, one: int) -> Exhibit:
         f"and is {end} the final read at {read_s:.3f} s:"
     )
     return exhibit(history, text, (int(log.row[one]), final))
+
+
+def _stored_again(history: History, log: WriteLog) -> dict[int, int]:
+    """Acknowledged writes, as positions in the log, that a row shows at a later revision than the
+    acknowledged one, and the first such row. What was lost may be hidden by them."""
+    rows = log.mismatched_rows
+    write = log.seen_write[np.searchsorted(log.seen, rows)]
+    later = log.acknowledged[write] & (history.operations.revision[rows] > log.revision[write])
+    _, first = np.unique(write[later], return_index=True)
+    return dict(zip(write[later][first].tolist(), rows[later][first].tolist(), strict=True))
+
+
+def _again(history: History, log: WriteLog, one: int, row: int) -> Exhibit:
+    ops = history.operations
+    text = (
+        f"{Kind(int(log.kind[one])).name.lower()} {history.keys[int(log.key[one])]} = "
+        f"#{int(ops.value[log.row[one]])} was acknowledged as revision {int(log.revision[one])} and is stored "
+        f"again as revision {int(ops.revision[row])}:"
+    )
+    return exhibit(history, text, (int(log.row[one]), row))
 
 
 def no_write_is_acknowledged_between(begin: str, end: str) -> Checker:

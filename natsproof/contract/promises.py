@@ -47,7 +47,8 @@ SURVIVALS = (
     "pod-moved",  # deleted in good order and made anew with its volume, on this node or another
     "power-loss-one",
     "power-loss-all",
-    "partition",
+    "partition",  # one, that is over before the next
+    "partition-flapping",  # cuts in a row or of some pairs, so that who led before leads again soon
     "volume-full-one",
     "volume-full-all",
     "volume-set-back-one",

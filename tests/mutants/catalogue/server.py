@@ -25,6 +25,8 @@ ROT_PROMISED = (
 )
 #: What is promised of neither the leader that was paused nor the one that was cut off, but of followers.
 CUT_PROMISED = (Edit(PROMISES, "    linearizable: [", "    linearizable: [pause, partition, "),)
+#: The real server does not always keep it (docs/findings.md, 39); with one cut of a follower it does.
+FLAPPING_PROMISED = (Edit(PROMISES, "      - partition\n", "      - partition\n      - partition-flapping\n"),)
 #: A server with JetStream disabled by a full volume is restarted by its liveness probe, here sooner.
 SOON_RESTARTED = (
     Edit("statefulset.yaml", "            periodSeconds: 30\n", "            periodSeconds: 3\n"),
@@ -77,8 +79,10 @@ WRITES = (
     _lie(
         "drops one write in 25 in a partition",
         drops,
-        "test_an_acknowledged_put_survives_a_partition[flapping partition]",
+        "test_an_acknowledged_put_survives_a_partition[leader cut off from the others]",
+        "test_an_acknowledged_put_survives_a_flapping_partition",
         "test_every_replica_holds_what_was_acknowledged_through_a_partition[flapping partition]",
+        setting=FLAPPING_PROMISED,
     ),
     _lie(
         "drops one write in 25 before a power cut",
