@@ -3,7 +3,8 @@
 Promise    manifests/promises.yaml: survives
 Fault      a minority starves (asleep or cut off) while the others write; the follower that carries the
            writes dies and comes back; the leader sleeps, so that the starved one and the one that died are a
-           majority; then the sides are swapped
+           majority; then the sides are swapped. Or: two servers lose each other, and leadership goes from
+           one to the other and back before they meet again
 Not here   orders that nobody thought of: test_schedules.py
 """
 
@@ -20,10 +21,12 @@ from natsproof.checkers.guards import (
     settled,
 )
 from natsproof.checkers.replicas import every_replica_holds_what_was_acknowledged
-from natsproof.faults.network import Partition
+from natsproof.faults.leadership import HandOver
+from natsproof.faults.network import PartialPartition, Partition
 from natsproof.faults.process import Kill, Pause
 from natsproof.faults.storage import PowerCut, WriteBack
 from natsproof.trial import Trial
+from natsproof.workloads.register import Register
 from suites.trials import CLIENTS, STATE, on
 
 #: Sleep, and its mirror image: who starved carries the writes the second time.
@@ -69,6 +72,11 @@ POWERLESS_CARRIER = Trial(
     evidence=25,
 )
 
+#: Each server has clients that write the same few keys, and soon go on where an answer is lost.
+ON_EACH_SERVER = (
+    Register((STATE,), clients=9, keys=150, rate_hz=150.0, read_share=0.1, update_share=0.1, timeout_s=1.0),
+)
+
 
 @pytest.mark.needs("Killable", "Pausable", "Partitionable")
 @on(STARVED, standard=(CUT_OFF,))
@@ -108,4 +116,30 @@ def test_a_put_survives_power_loss_of_the_one_that_carries_it(certify, contract,
         no_acknowledged_put_is_lost_by_two_leaders,
         given=[every_fault_landed, at_least(50, acknowledged_puts)],
         promise=certify.survives("power-loss-one"),
+    )
+
+
+@pytest.fixture
+def leader_returns(certify, contract):
+    """The trial: who led before leads again while what was sent to it the first time is still on the way."""
+    certify.with_servers(3)
+    back, away, between = contract.statefulset.pod_names()
+    turns = ((back, 1.0), (between, 3.1), (away, 3.7), (between, 5.6), (back, 6.1), (back, 8.5))
+    faults = (
+        PartialPartition(back, at_s=3.0, down_s=3.6, other=away),
+        *(HandOver(to, STATE, at_s=at_s, through=between) for to, at_s in turns),
+    )
+    return Trial("a leader returns", ON_EACH_SERVER, faults, 9.5, 60.0, evidence=25)
+
+
+@pytest.mark.needs("Partitionable")
+def test_an_acknowledged_put_survives_the_return_of_a_leader(certify, contract, leader_returns):
+    """With a leader that loses a server, leadership, and wins both back, every acknowledged put is read
+    back."""
+    promise = certify.survives("partition-flapping")
+    certify.that(
+        certify.run(leader_returns),
+        no_acknowledged_put_is_lost_by_two_leaders,
+        given=[every_fault_landed, at_least(100, acknowledged_puts)],
+        promise=promise,
     )

@@ -135,10 +135,16 @@ def listed(claim: Claim, contract: Contract) -> Listing:
         known: Mapping[str, Any] = {"certify": listing, "contract": contract, **parameters}
         module = importlib.import_module(claim.module)
         wanted = inspect.signature(claim.call).parameters
-        drawn = {name: getattr(module, name) for name in wanted if name.startswith("drawn")}
-        made = {name: it.__wrapped__(listing, contract, 1) for name, it in drawn.items()}
-        claim.call(**{name: {**known, **made}.get(name, Anything()) for name in wanted})
+        made = {name: _made(getattr(module, name, None), {**known, "schedule": 1}) for name in wanted}
+        claim.call(**{name: known.get(name, made[name]) for name in wanted})
     return listing
+
+
+def _made(fixture: Any, known: Mapping[str, Any]) -> Any:
+    """What a fixture of the claim's module gives, if it wants no more than what is known."""
+    make = getattr(fixture, "__wrapped__", None)
+    wanted = set(inspect.signature(make).parameters) if make else set()
+    return make(**{name: known[name] for name in wanted}) if make and known.keys() >= wanted else Anything()
 
 
 def sentence(claim: Claim) -> str:

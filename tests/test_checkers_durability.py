@@ -76,7 +76,9 @@ def test_each_kind_of_evidence_has_its_verdict(name: str) -> None:
 def test_writes_that_were_stored_again_are_counted_and_told() -> None:
     """nats-server does that after partitions that follow one another: docs/findings.md, 39."""
     other = op(Kind.PUT, 4, 5, value=3, revision=3, key=1)
-    verdict = no_acknowledged_put_is_lost(history([PUT_1, PUT_2, other, final(1, 4), final(3, 3, key=1)], keys=2))
+    verdict = no_acknowledged_put_is_lost(
+        history([PUT_1, PUT_2, other, final(1, 4), final(3, 3, key=1)], keys=2)
+    )
     assert verdict.status is Status.BROKEN
     assert verdict.evidence["stored_again"] == 1
     assert verdict.reason == "1 acknowledged write of 3 lost; 1 acknowledged write stored again later"

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 from natsproof.clock import wait_until
-from natsproof.errors import UsageError
+from natsproof.errors import DeadlineExceeded, UsageError
+from natsproof.faults import leadership
+from natsproof.faults.leadership import HandOver
 from natsproof.faults.process import Kill, Pause
 from natsproof.faults.sight import PlatformView, ServerView, StreamView, knock, look, resolve
 from tests.loopback import LoopbackCluster
@@ -142,3 +144,29 @@ def test_several_are_killed_together_where_the_cluster_can() -> None:
     Kill("all").inject(Slow(), ["nats-0", "nats-1"])
     Kill().inject(Slow(), ["nats-2"])
     assert told == [("nats-0", "nats-1"), "nats-2"]
+
+
+@pytest.mark.cluster
+def test_leadership_goes_where_it_is_told(cluster: LoopbackCluster) -> None:
+    (bucket, *_) = cluster.contract.promises.buckets
+    leader = wait_until("a leader", lambda: look(cluster).leader(f"KV_{bucket.name}"), within_s=10)
+    for target in ("nats-0", "nats-1", "nats-2"):
+        fault = HandOver(target, bucket.name, through=str(leader))
+        fault.inject(cluster, [target])
+        assert fault.witness(cluster, [target]).startswith(f"{target} leads since ")
+        assert look(cluster).leader(f"KV_{bucket.name}") == target
+
+
+@pytest.mark.cluster
+def test_leadership_that_is_not_handed_over_says_what_was_answered(
+    cluster: LoopbackCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (bucket, *_) = cluster.contract.promises.buckets
+    monkeypatch.setattr(leadership, "WITHIN_S", 1.0)
+    monkeypatch.setattr(leadership, "WITNESS_S", 0.1)
+    fault = HandOver("nats-7", bucket.name)
+    with pytest.raises(DeadlineExceeded, match="asked to hand over to nats-7: "):
+        fault.inject(cluster, ["nats-7"])
+    (other,) = [s.name for s in cluster.servers[:1]]
+    HandOver("nats-1", bucket.name).inject(cluster, ["nats-1"])
+    assert HandOver(other, bucket.name).witness(cluster, [other]) == ""

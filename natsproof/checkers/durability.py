@@ -259,8 +259,8 @@ def _again(history: History, log: WriteLog, one: int, row: int) -> Exhibit:
     ops = history.operations
     text = (
         f"{Kind(int(log.kind[one])).name.lower()} {history.keys[int(log.key[one])]} = "
-        f"#{int(ops.value[log.row[one]])} was acknowledged as revision {int(log.revision[one])} and is stored "
-        f"again as revision {int(ops.revision[row])}:"
+        f"#{int(ops.value[log.row[one]])} was acknowledged as revision {int(log.revision[one])} and is "
+        f"stored again as revision {int(ops.revision[row])}:"
     )
     return exhibit(history, text, (int(log.row[one]), row))
 

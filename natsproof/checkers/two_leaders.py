@@ -15,7 +15,9 @@ from natsproof.checkers.windows import fault_name
 from natsproof.history import NEVER_NS, History, Kind, Outcome
 
 #: Faults that can leave a leader which has not heard of its successor.
-DEPOSING = frozenset({"Partition", "OneWay", "Pause", "ChaosPartition", "Loss", "ChaosLoss", "NodeLoss"})
+DEPOSING = frozenset(
+    {"Partition", "PartialPartition", "OneWay", "Pause", "ChaosPartition", "Loss", "ChaosLoss", "NodeLoss"}
+)
 #: Its error code, as it stands in the texts of errors.
 IN_FLIGHT = "10164"
 

@@ -111,6 +111,42 @@ class OneWay(Aimed):
         cluster.heal()
 
 
+@dataclass(frozen=True)
+class PartialPartition(Aimed):
+    """The victim and one other server exchange no packet; the rest hear both. `other` is its name, or the
+    first in order. Each of the two thinks that the leader is gone while the other leads."""
+
+    other: str = ""
+
+    needs: ClassVar[tuple[str, ...]] = ("Partitionable",)
+
+    def inject(self, cluster: Any, targets: Sequence[str]) -> None:
+        others = self._others(cluster, targets)
+        cluster.partition(list(targets), others)
+
+    def sight(self, cluster: Any, targets: Sequence[str]) -> str:
+        return still_apart(cluster, targets, self._others(cluster, targets))
+
+    def witness_change(self, cluster: Any, targets: Sequence[str], before: str) -> str:
+        return "" if before else self.witness(cluster, targets)
+
+    def witness(self, cluster: Any, targets: Sequence[str]) -> str:
+        others = self._others(cluster, targets)
+        what = f"{', '.join(others)} to be lost to {', '.join(targets)}"
+        return confirmed(what, lambda: apart(cluster, targets, others), within_s=WITNESS_S)
+
+    def heal(self, cluster: Any, targets: Sequence[str]) -> None:
+        cluster.heal()
+
+    def _others(self, cluster: Any, targets: Sequence[str]) -> list[str]:
+        others = other_servers(cluster, targets)
+        if self.other and self.other not in others:
+            raise UsageError(
+                f"other={self.other!r} is none of the servers to lose. Valid: {', '.join(others)}"
+            )
+        return [self.other] if self.other else others[:1]
+
+
 def flapping(
     victim: str, *, times: int, every_s: float, down_s: float, at_s: float = 1.0, of: str | None = None
 ) -> tuple[Partition, ...]:
@@ -126,34 +162,38 @@ def other_servers(cluster: Any, targets: Sequence[str]) -> list[str]:
     return [server.name for server in cluster.servers if server.name not in targets]
 
 
-def apart(cluster: Any, targets: Sequence[str]) -> str:
-    """What shows that the targets and the others do not hear each other, "" if nothing does."""
+def apart(cluster: Any, targets: Sequence[str], others: Sequence[str] = ()) -> str:
+    """What shows that the targets and the others (all, if none are named) do not hear each other, "" if
+    nothing does."""
+    if others:
+        return _silence(look(cluster), targets, others)
     others = other_servers(cluster, targets)
     return _silence(look(cluster), targets, others) or _uneasy(cluster, targets, others)
 
 
-def still_apart(cluster: Any, targets: Sequence[str]) -> str:
+def still_apart(cluster: Any, targets: Sequence[str], others: Sequence[str] = ()) -> str:
     """What shows the sides apart before the cut, and goes on doing so for `CALM_S`. A partition that was
     healed a moment ago is over when each side has heard the other: that takes a busy machine seconds."""
-    if seen := apart(cluster, targets):
+    if seen := apart(cluster, targets, others):
         with contextlib.suppress(DeadlineExceeded):
-            wait_until("the sides to hear each other", lambda: not apart(cluster, targets), within_s=CALM_S)
+            what = "the sides to hear each other"
+            wait_until(what, lambda: not apart(cluster, targets, others), within_s=CALM_S)
             return ""
     return seen
 
 
 def _silence(view: PlatformView, targets: Sequence[str], others: Sequence[str]) -> str:
     """A leader that has not heard any server of the other side for longer than heartbeats allow, and has
-    heard its own side, if there is one."""
+    heard everyone else, if there is someone."""
     for name, server in view.servers.items():
-        if server is None:
+        if server is None or name not in (*targets, *others):
             continue
-        own, far = (targets, others) if name in targets else (others, targets)
+        far = others if name in targets else targets
         groups = {"meta": server.meta_replicas} if server.meta_leader == name else {}
         groups |= {s: it.replicas for s, it in server.streams.items() if it.leader == name}
         for group, replicas in groups.items():
             silent = {n: heard_s for n, (_, heard_s, _) in replicas.items() if n in far}
-            near = [heard_s for n, (_, heard_s, _) in replicas.items() if n in own]
+            near = [heard_s for n, (_, heard_s, _) in replicas.items() if n not in far]
             if silent and min(silent.values()) >= SILENT_S and all(heard_s < SILENT_S for heard_s in near):
                 heard = ", ".join(f"{n} for {heard_s:.1f} s" for n, heard_s in silent.items())
                 return f"{name}, leader of {group}, has not heard {heard}"

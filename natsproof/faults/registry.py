@@ -17,7 +17,8 @@ from natsproof.faults.chaos_mesh_links import ChaosBandwidth, ChaosDelay, ChaosL
 from natsproof.faults.clocks import ClockShift
 from natsproof.faults.impairment import Bandwidth, Delay, Loss
 from natsproof.faults.kubernetes import ConfigurationRollout, NodeLoss, RolloutRestart
-from natsproof.faults.network import OneWay, Partition
+from natsproof.faults.leadership import HandOver
+from natsproof.faults.network import OneWay, PartialPartition, Partition
 from natsproof.faults.operations import Evict, RollingRestart
 from natsproof.faults.procedures import BackUpAndRestore, Drains
 from natsproof.faults.process import CrashLoop, Kill, Pause, Stop
@@ -29,7 +30,7 @@ FAULTS: dict[str, Callable[..., Any]] = {
     for it in (
         *(Kill, CrashLoop, Pause, Stop, RollingRestart, Evict),
         *(Upgrade, Resize, ScaleOutAndBack, BackUpAndRestore, Drains),
-        *(Partition, OneWay, Loss, Bandwidth, Delay, ClockShift),
+        *(Partition, PartialPartition, OneWay, HandOver, Loss, Bandwidth, Delay, ClockShift),
         *(ChaosPodKill, ChaosContainerKill, ChaosPodFailure, ChaosPartition, ChaosClock),
         *(ChaosDelay, ChaosLoss, ChaosBandwidth),
         *(ChaosSlowDisk, ChaosFailingDisk, ChaosBusyCpu, ChaosFullMemory),

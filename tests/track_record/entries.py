@@ -124,4 +124,15 @@ ENTRIES = (
         scene="watched_expiry",
         tries=1,
     ),
+    Entry(
+        "finding-39",
+        "a put that waited in a silent route is stored again, over later ones, by a leader that led before",
+        "2.12.8, 2.14.5",
+        "2.14.5",
+        claim="suites/test_adversary.py::test_an_acknowledged_put_survives_the_return_of_a_leader",
+        edits=(
+            Edit("promises.yaml", "      - partition\n", "      - partition\n      - partition-flapping\n"),
+        ),
+        tries=2,
+    ),
 )

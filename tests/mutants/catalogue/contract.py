@@ -259,4 +259,17 @@ FULL = Mutant(
     controlled=False,
 )
 
-MUTANTS = (*BUCKETS, *STARTS, *PROMISED, POWER, CARRIER, SCHEDULED, FULL)
+#: The real server does not keep it (docs/findings.md, 39).
+FLAPPING_PROMISED = (
+    Edit(PROMISES, "      - partition\n", "      - partition\n      - partition-flapping\n"),
+)
+RETURNED = "test_an_acknowledged_put_survives_the_return_of_a_leader"
+RETURN = Mutant(
+    "flapping partitions are promised to be survived",
+    "contract",
+    (RETURNED,),
+    edits=FLAPPING_PROMISED,
+    controlled=False,
+)
+
+MUTANTS = (*BUCKETS, *STARTS, *PROMISED, POWER, CARRIER, SCHEDULED, FULL, RETURN)

@@ -14,7 +14,8 @@ from natsproof.client.watch import Watcher
 from natsproof.faults import storage
 from natsproof.faults.clocks import ClockShift
 from natsproof.faults.impairment import Bandwidth, Loss
-from natsproof.faults.network import Partition
+from natsproof.faults.leadership import HandOver
+from natsproof.faults.network import PartialPartition, Partition
 from natsproof.faults.operations import RollingRestart
 from natsproof.faults.process import CrashLoop, Kill, Pause
 from natsproof.recorder import Recorder
@@ -24,7 +25,7 @@ from natsproof.workloads.expiry import Expiry
 from natsproof.workloads.locks import Locks
 from natsproof.workloads.pacing import Pace
 from suites import loads
-from tests.mutants.catalogue.contract import FULL_CLAIMS, FULL_PROMISED
+from tests.mutants.catalogue.contract import FLAPPING_PROMISED, FULL_CLAIMS, FULL_PROMISED, RETURNED
 from tests.mutants.catalogue.server import (
     BELIEVED,
     CLOCKS,
@@ -32,7 +33,6 @@ from tests.mutants.catalogue.server import (
     CUT_PROMISED,
     DIRECT,
     EQUAL,
-    FLAPPING_PROMISED,
     HELD,
     LEADER_LOSSY,
     LINEAR,
@@ -227,6 +227,20 @@ FAULTS = (
         "test_replicas_agree_after_a_partition[flapping partition]",
         "test_every_replica_holds_what_was_acknowledged_through_a_partition[flapping partition]",
         setting=(*CUT_PROMISED, *FLAPPING_PROMISED),
+    ),
+    _harness(
+        "a partial partition that does nothing",
+        instead(PartialPartition, "inject", _nothing),
+        RETURNED,
+        setting=FLAPPING_PROMISED,
+        controlled=False,
+    ),
+    _harness(
+        "a hand-over that does nothing",
+        instead(HandOver, "inject", _nothing),
+        RETURNED,
+        setting=FLAPPING_PROMISED,
+        controlled=False,
     ),
     _harness("a loss that loses nothing", instead(Loss, "inject", _nothing), *LOSSY, *LEADER_LOSSY),
     _harness("a narrow link that is wide", instead(Bandwidth, "inject", _nothing), *NARROW),

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from tests.mutants import lies, store_lies
-from tests.mutants.catalogue.contract import PROMISES
+from tests.mutants.catalogue.contract import FLAPPING_PROMISED, PROMISES
 from tests.mutants.manifests import Edit
 from tests.mutants.mutant import Mutant
 from tests.mutants.wire import Lie
@@ -25,8 +25,6 @@ ROT_PROMISED = (
 )
 #: What is promised of neither the leader that was paused nor the one that was cut off, but of followers.
 CUT_PROMISED = (Edit(PROMISES, "    linearizable: [", "    linearizable: [pause, partition, "),)
-#: The real server does not always keep it (docs/findings.md, 39); with one cut of a follower it does.
-FLAPPING_PROMISED = (Edit(PROMISES, "      - partition\n", "      - partition\n      - partition-flapping\n"),)
 #: A server with JetStream disabled by a full volume is restarted by its liveness probe, here sooner.
 SOON_RESTARTED = (
     Edit("statefulset.yaml", "            periodSeconds: 30\n", "            periodSeconds: 3\n"),
