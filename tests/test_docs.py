@@ -259,11 +259,11 @@ def addresses() -> Iterator[ModuleType]:
     yield from example("natsproof/cluster/addresses.py")
 
 
-def history(*outcomes: int) -> History:
+def history(*outcomes: int, **marks: int) -> History:
     rows = [
         (0, 0, 0, 0, i * 10, i * 10 + 5, outcome, i + 1, -1, i, -1, -1) for i, outcome in enumerate(outcomes)
     ]
-    return History({"began_ns": 0, "clients": ["w"]}, Operations.from_rows(rows))
+    return History({"began_ns": 0, "clients": ["w"]}, Operations.from_rows(rows), marks=marks)
 
 
 def test_the_example_checker_finds_what_it_names(refusals: ModuleType) -> None:
@@ -271,6 +271,14 @@ def test_the_example_checker_finds_what_it_names(refusals: ModuleType) -> None:
     verdict = refusals.no_put_is_refused(history(0, 1, 0))
     assert (verdict.status, verdict.reason) == (Status.BROKEN, "1 put of 3 refused")
     assert verdict.exhibits[0].rows == (1,)
+
+
+def test_the_example_checker_leaves_out_what_was_tried_until_every_server_answered(
+    refusals: ModuleType,
+) -> None:
+    verdict = refusals.no_put_is_refused(history(1, 1, 0, drive=15))
+    assert (verdict.status, verdict.evidence["puts"]) == (Status.HOLDS, 1)
+    assert refusals.no_put_is_refused(history(1, 0, 1, drive=15)).status is Status.BROKEN
 
 
 def test_the_example_mutant_is_one() -> None:
