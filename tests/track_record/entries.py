@@ -74,6 +74,13 @@ ENTRIES = (
         edits=(DEFAULT_SYNC,),
     ),
     Entry(
+        "7561",
+        "a meta leader that hears nobody removes the other servers from the cluster, without a vote",
+        "2.12.1; mended in 2.12.3. A cause of #7545, whose lost writes were not seen here",
+        "2.12.1",
+        scene="removed_by_a_minority",
+    ),
+    Entry(
         "6888",
         "streams vanish after several kill -9",
         "2.10.20 to 2.10.22",

@@ -31,6 +31,7 @@ from natsproof.trial import Trial
 from natsproof.verdict import Status, Verdict, broken, holds, unknown
 from natsproof.workloads.ledger import Ledger
 from natsproof.workloads.register import Register
+from tests.track_record import membership
 
 BUCKET = "message_state"
 LEDGER = (Ledger((BUCKET, "retry_queue"), writers=6, rate_hz=150.0, timeout_s=1.5),)
@@ -96,6 +97,12 @@ def starved_minority(stage: Stage) -> Verdict:
     )
     trial = Trial("starved minority", LEDGER, faults, 32.0, 30.0, replica_audit=False)
     return judged(no_acknowledged_put_is_lost, [every_fault_landed])(stage.run(trial))
+
+
+def removed_by_a_minority(stage: Stage) -> Verdict:
+    """A meta leader that hears nobody removes the others from the cluster."""
+    stage.up("Partitionable")
+    return membership.removed_by_a_minority(stage.cluster)
 
 
 def kill_storm(stage: Stage) -> Verdict:
@@ -276,6 +283,7 @@ SCENES: dict[str, Callable[[Stage], Verdict]] = {
             power_cut,
             flipped_bits,
             starved_minority,
+            removed_by_a_minority,
             kill_storm,
             damaged_meta,
             full_volumes,
