@@ -19,14 +19,33 @@ from natsproof.checkers.guards import (
 )
 from natsproof.checkers.recovery import writes_resume_within
 from natsproof.checkers.replicas import every_replica_holds_what_was_acknowledged, replicas_are_equal
+from natsproof.faults.leadership import HandOver
+from natsproof.faults.storage import FlipBits
+from natsproof.trial import Trial
 from suites.trials import (
     BITS_FLIPPED,
     BLOCK_TRUNCATED,
+    CLIENTS,
     DISK_FULL,
     DISK_FULL_MENDED,
     DISKS_FULL,
+    STATE,
     VOLUME_SET_BACK,
+    WAITING,
     on,
+)
+
+#: What it holds is asked of the follower: as the bucket's leader it answers the reads at the end.
+ROTTEN_LEADER = Trial(
+    "flipped bits on a follower that leads later",
+    CLIENTS,
+    (
+        FlipBits("first-follower", STATE, at_s=6.0, down_s=1.0, flips=8, stopped=True),
+        HandOver("first-follower", STATE, at_s=18.0),
+    ),
+    20.0,
+    40.0,
+    **WAITING,
 )
 
 pytestmark = pytest.mark.needs("VolumeAccess", "DiskFillable")
@@ -97,7 +116,7 @@ def test_writes_are_taken_again_when_full_volumes_have_room(certify, contract, t
     )
 
 
-@on(BITS_FLIPPED, BLOCK_TRUNCATED)
+@on(BITS_FLIPPED, BLOCK_TRUNCATED, ROTTEN_LEADER)
 def test_an_acknowledged_put_survives_rot_on_one_volume(certify, contract, trial):
     """With flipped bits or lost block ends on one volume, every acknowledged put is read back."""
     promise = certify.survives("bit-rot-one")

@@ -88,7 +88,8 @@ class FlipBits(Aimed):
     """The victims are killed, `flips` bits of each struck file are turned, and after `down_s` they start.
 
     `files` is messages (blocks of the bucket `of`), log (Raft logs) or meta. `share` of the files is
-    struck, at least one; places are drawn from `seed`.
+    struck, at least one; places are drawn from `seed`. A server that was killed reads its blocks when it
+    starts; one that was `stopped` in good order trusts its index, and finds the damage when it is asked.
     """
 
     victim: str = "follower"
@@ -96,6 +97,7 @@ class FlipBits(Aimed):
     flips: int = 2
     share: float = 1.0
     seed: int = 0
+    stopped: bool = False
 
     needs: ClassVar[tuple[str, ...]] = ("Killable", "VolumeAccess")
 
@@ -111,7 +113,7 @@ class FlipBits(Aimed):
         """Digests of the struck files as they were."""
         before: dict[str, str] = {}
         for target in targets:
-            cluster.kill(target)
+            (cluster.stop if self.stopped else cluster.kill)(target)
             rng = random.Random(f"{self.seed}/{target}")
             files = self._struck(cluster.volume_path(target), rng)
             if not files:

@@ -56,14 +56,10 @@ ENTRIES = (
     ),
     Entry(
         "7549",
-        "bits flipped in the message blocks of one replica: it keeps what the others have not",
+        "bits flipped in the message blocks of one replica: acknowledged writes are gone when it leads",
         "2.12.1; open",
-        "2.12.8",
+        "2.14.5",
         scene="flipped_bits",
-        tries=6,
-        tried="2 bits in each block of a killed follower, 6 seeds on 2.12.8 and 3 on 2.12.1, and the claim "
-        "test_rot_on_one_volume_leaves_replicas_equal with bit-rot-one promised, 9 runs: equal every "
-        "time. Seen before by that claim (findings.md, 3)",
     ),
     Entry(
         "7567",
@@ -86,17 +82,13 @@ ENTRIES = (
         "2.10.20 to 2.10.22",
         "2.10.22",
         scene="kill_storm",
-        tries=2,
-        tried="8 kills of all three servers within 21 s, 2 seeds: no stream vanished",
     ),
     Entry(
         "7556",
         "a damaged meta snapshot on a minority: streams are taken for orphans and deleted",
         "2.12.1; open",
-        "2.12.1",
-        scene="damaged_meta",
-        tried="8 bits in every file of the meta group on one of three servers, then another server away for "
-        "10 s, 3 seeds: no stream was taken for an orphan. Published with two of five damaged",
+        "2.12.8",
+        scene="damaged_snapshot",
     ),
     Entry(
         "5382",

@@ -19,19 +19,18 @@ import natsproof.trial as trials
 from natsproof.checkers.durability import no_acknowledged_put_is_lost
 from natsproof.checkers.expiry import values_expire_on_time
 from natsproof.checkers.guards import every_fault_landed, judged
-from natsproof.checkers.replicas import replicas_are_equal
 from natsproof.clock import wait_until
 from natsproof.cluster.embedded import embedded, enter_universe
 from natsproof.contract.loader import load
-from natsproof.faults.process import Kill, Pause
+from natsproof.faults.leadership import HandOver
+from natsproof.faults.process import Pause
 from natsproof.faults.sight import look
 from natsproof.faults.storage import FillDisk, FlipBits, PowerCut, WriteBack
 from natsproof.history import History
 from natsproof.trial import Trial
 from natsproof.verdict import Status, Verdict, broken, holds, unknown
 from natsproof.workloads.ledger import Ledger
-from natsproof.workloads.register import Register
-from tests.track_record import membership
+from tests.track_record import damaged_meta, membership, vanishing
 
 BUCKET = "message_state"
 LEDGER = (Ledger((BUCKET, "retry_queue"), writers=6, rate_hz=150.0, timeout_s=1.5),)
@@ -70,18 +69,15 @@ def power_cut(stage: Stage) -> Verdict:
 
 
 def flipped_bits(stage: Stage) -> Verdict:
-    """Bits of every message block of a follower flipped while it is down, with few keys overwritten often:
-    what marks a removed message in the block may be hit."""
+    """Bits of every message block of a follower flipped while it is stopped; it starts, and leads."""
     stage.up()
-    clients = (
-        Ledger((BUCKET,), writers=2, rate_hz=20.0),
-        Register((BUCKET,), clients=8, keys=6, rate_hz=200.0, read_share=0.1, delete_share=0.2),
+    _, victim, _ = stage.roles()
+    faults = (
+        FlipBits(victim, BUCKET, flips=8, seed=stage.seed, at_s=6.0, down_s=1.0, stopped=True),
+        HandOver(victim, BUCKET, at_s=16.0),
     )
-    fault = FlipBits("follower", flips=2, seed=stage.seed, at_s=6.0, down_s=1.0)
-    trial = Trial("flipped bits", clients, (fault,), 12.0, 30.0)
-    history = stage.run(trial)
-    lost = judged(no_acknowledged_put_is_lost, [every_fault_landed])(history)
-    return lost if lost.status is Status.BROKEN else replicas_are_equal(history)
+    trial = Trial("flipped bits", LEDGER, faults, 18.0, 30.0, replica_audit=False)
+    return judged(no_acknowledged_put_is_lost, [every_fault_landed])(stage.run(trial))
 
 
 def starved_minority(stage: Stage) -> Verdict:
@@ -106,26 +102,15 @@ def removed_by_a_minority(stage: Stage) -> Verdict:
 
 
 def kill_storm(stage: Stage) -> Verdict:
-    """All servers killed again and again, as soon as they are back."""
+    """Kills that follow one another within seconds."""
     stage.up()
-    gaps = (1.0, 3.0, 4.5, 8.0, 9.5, 14.0, 15.0, 20.0)
-    faults = tuple(Kill("all", at_s=at_s, down_s=0.3) for at_s in gaps)
-    trial = Trial("kill storm", LEDGER, faults, 26.0, 40.0, replica_audit=False)
-    return judged(no_acknowledged_put_is_lost, [every_fault_landed])(stage.run(trial))
+    return vanishing.kill_storm(stage.cluster, stage.seed)
 
 
-def damaged_meta(stage: Stage) -> Verdict:
-    """Bits of every file of the meta group flipped on one server; then the others are away for a moment."""
+def damaged_snapshot(stage: Stage) -> Verdict:
+    """A server whose snapshot of the meta group is damaged leads that group."""
     stage.up()
-    _, first, second = stage.roles()
-    faults = (
-        FlipBits(first, files="meta", flips=8, seed=stage.seed, at_s=3.0, down_s=1.0),
-        Kill(second, at_s=9.0, down_s=10.0),
-    )
-    trial = Trial("damaged meta", LEDGER, faults, 24.0, 30.0, replica_audit=False)
-    verdict = judged(no_acknowledged_put_is_lost, [every_fault_landed])(stage.run(trial))
-    told = _took_streams_for_orphans(stage)
-    return broken(f"{told} took streams for orphans; {verdict.reason}") if told else verdict
+    return damaged_meta.damaged_snapshot(stage.cluster, stage.seed)
 
 
 def _took_streams_for_orphans(stage: Stage) -> str:
@@ -285,7 +270,7 @@ SCENES: dict[str, Callable[[Stage], Verdict]] = {
             starved_minority,
             removed_by_a_minority,
             kill_storm,
-            damaged_meta,
+            damaged_snapshot,
             full_volumes,
             ttl_enabled_later,
         ),

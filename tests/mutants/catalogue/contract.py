@@ -259,6 +259,17 @@ FULL = Mutant(
     controlled=False,
 )
 
+#: Nor this (docs/findings.md, 3), where the server with the rot leads and had stopped in good order.
+ROT_PROMISED = (
+    Edit(PROMISES, "      - volume-set-back-one\n", "      - volume-set-back-one\n      - bit-rot-one\n"),
+)
+ROT = Mutant(
+    "rot on one volume is promised to be survived",
+    "contract",
+    ("test_an_acknowledged_put_survives_rot_on_one_volume[flipped bits on a follower that leads later]",),
+    edits=ROT_PROMISED,
+    controlled=False,
+)
 #: The real server does not keep it (docs/findings.md, 39).
 FLAPPING_PROMISED = (
     Edit(PROMISES, "      - partition\n", "      - partition\n      - partition-flapping\n"),
@@ -272,4 +283,4 @@ RETURN = Mutant(
     controlled=False,
 )
 
-MUTANTS = (*BUCKETS, *STARTS, *PROMISED, POWER, CARRIER, SCHEDULED, FULL, RETURN)
+MUTANTS = (*BUCKETS, *STARTS, *PROMISED, POWER, CARRIER, SCHEDULED, FULL, ROT, RETURN)

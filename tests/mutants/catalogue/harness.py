@@ -25,7 +25,13 @@ from natsproof.workloads.expiry import Expiry
 from natsproof.workloads.locks import Locks
 from natsproof.workloads.pacing import Pace
 from suites import loads
-from tests.mutants.catalogue.contract import FLAPPING_PROMISED, FULL_CLAIMS, FULL_PROMISED, RETURNED
+from tests.mutants.catalogue.contract import (
+    FLAPPING_PROMISED,
+    FULL_CLAIMS,
+    FULL_PROMISED,
+    RETURNED,
+    ROT_PROMISED,
+)
 from tests.mutants.catalogue.server import (
     BELIEVED,
     CLOCKS,
@@ -40,7 +46,6 @@ from tests.mutants.catalogue.server import (
     LOSSY,
     NARROW,
     ONE,
-    ROT_PROMISED,
     SOON_RESTARTED,
     STORM,
     VALUES,

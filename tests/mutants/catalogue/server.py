@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from tests.mutants import lies, store_lies
-from tests.mutants.catalogue.contract import FLAPPING_PROMISED, PROMISES
+from tests.mutants.catalogue.contract import FLAPPING_PROMISED, PROMISES, ROT_PROMISED
 from tests.mutants.manifests import Edit
 from tests.mutants.mutant import Mutant
 from tests.mutants.wire import Lie
@@ -20,9 +20,6 @@ LINEAR_CUT = "test_reads_and_registers_are_linearizable_through_a_partition[flap
 ONE = "test_an_acknowledged_put_survives_sigkill_of_one_server"
 HELD = "test_every_replica_holds_every_acknowledged_put"
 EQUAL = "test_all_replicas_have_equal_contents"
-ROT_PROMISED = (
-    Edit(PROMISES, "      - volume-set-back-one\n", "      - volume-set-back-one\n      - bit-rot-one\n"),
-)
 #: What is promised of neither the leader that was paused nor the one that was cut off, but of followers.
 CUT_PROMISED = (Edit(PROMISES, "    linearizable: [", "    linearizable: [pause, partition, "),)
 #: A server with JetStream disabled by a full volume is restarted by its liveness probe, here sooner.
