@@ -28,8 +28,9 @@ def no_acknowledged_put_is_lost(history: History, *, early_s: float = 0.05, refu
     since its last acknowledged write was called (within `early_s`), or if a deletion of unknown outcome
     may explain it; such writes do not count as
     evidence. BROKEN also if a value is found that nobody wrote, or a refused write is stored (unless
-    `refusals` is false: then it is counted only). UNKNOWN if the final sweep leaves out an acknowledged
-    write.
+    `refusals` is false: then it is counted only). Writes that are stored again, at a later revision than the
+    acknowledged one, are counted as `stored_again`, and shown where something is lost. UNKNOWN if the final
+    sweep leaves out an acknowledged write.
     """
     log = write_log(history)
     if log.repeated_values:
