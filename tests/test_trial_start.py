@@ -1,4 +1,4 @@
-"""A trial begins when every server serves its clients, not when the first one does."""
+"""Trials and looks begin when every server serves its clients, not when the first one does."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from natsproof.history import Outcome
+from natsproof.workloads import limits_looks
 from tests.loopback import LoopbackCluster
 from tests.mutants.lies import bucket_of
 from tests.mutants.wire import Lie, Link, Proxies, Sent
@@ -20,13 +21,13 @@ __all__ = ["cluster", "shared"]
 
 
 class NotRoutedYet(Lie):
-    """nats-2 answers its clients' first writes as a server does whose routes are not complete."""
+    """One server answers its clients' first writes as a server does whose routes are not complete."""
 
-    def __init__(self) -> None:
-        self.refused = 0
+    def __init__(self, server: str = "nats-2") -> None:
+        self.server, self.refused = server, 0
 
     def sent(self, link: Link, message: Sent) -> bool:
-        if link.server != "nats-2" or not bucket_of(message) or self.refused == 12:
+        if link.server != self.server or not bucket_of(message) or self.refused == 12:
             return True
         self.refused += 1
         link.answer(message.reply, b"", b"NATS/1.0 503\r\n\r\n")
@@ -68,3 +69,32 @@ def test_a_server_that_goes_on_refusing_is_left_to_the_claims(
     (not_served,) = history.observed("not_served")
     assert "through nats-2: message_state: no responders" in not_served.data["problem"]
     assert "drive" in history.marks and "not_healthy" not in history.marks
+
+
+@pytest.mark.cluster
+def test_connections_are_counted_when_every_server_serves_its_clients(cluster: LoopbackCluster) -> None:
+    with seen_through(cluster, NotRoutedYet("nats-1")) as seen:
+        facts = limits_looks.connections(seen, 9)  # type: ignore[arg-type]
+    assert (facts["opened"], facts["acknowledged"]) == (9, 9)
+
+
+@pytest.mark.cluster
+def test_a_slow_consumer_is_looked_at_when_its_server_serves_its_clients(
+    cluster: LoopbackCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits_looks, "CUT_WITHIN_S", 0.2)  # so little is published that nobody is cut
+    with seen_through(cluster, NotRoutedYet("nats-0")) as seen:
+        facts = limits_looks.slow_consumer(seen, chunk=1000, most_bytes=20_000)  # type: ignore[arg-type]
+    assert (facts["puts"], facts["acknowledged"]) == (20, 20)
+
+
+@pytest.mark.cluster
+def test_a_server_that_goes_on_refusing_is_looked_at_all_the_same(
+    cluster: LoopbackCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits_looks, "SERVES_WITHIN_S", 0.5)
+    lie = NotRoutedYet("nats-1")
+    lie.refused = -10_000
+    with seen_through(cluster, lie) as seen:
+        facts = limits_looks.connections(seen, 9)  # type: ignore[arg-type]
+    assert facts["acknowledged"] == 6

@@ -29,6 +29,9 @@ TRIES = 3
 OPENED_AT_ONCE = 40
 #: Longest subject, reply and sizes of one PUB line; nats-server's default `max_control_line`.
 CONTROL_LINE = 4096
+#: A server's routes to each account may be up to a second later than its own health (docs/findings.md, 28).
+SERVES_WITHIN_S = 5.0
+CUT_WITHIN_S = 15.0
 
 
 def sizes(cluster: Cluster) -> dict[str, Any]:
@@ -37,8 +40,26 @@ def sizes(cluster: Cluster) -> dict[str, Any]:
     return asyncio.run(_sizes(cluster))
 
 
+async def _served(cluster: Cluster, bucket: str) -> None:
+    """Until a put is acknowledged through each server; one that goes on refusing is left to the look."""
+    deadline = Deadline.within(SERVES_WITHIN_S)
+    for server in cluster.servers:
+        wire = await Wire.open(server.client_url)
+        try:
+            acknowledged = False
+            while not acknowledged and not deadline.passed:
+                with contextlib.suppress(TimeoutError):
+                    subject = f"$KV.{bucket}.limit.served"
+                    _, data = await wire.request(subject, b"served", within_s=deadline.left_s)
+                    acknowledged = bool(_json(data).get("seq"))
+                await asyncio.sleep(0 if acknowledged else 0.05)
+        finally:
+            await wire.close()
+
+
 async def _sizes(cluster: Cluster) -> dict[str, Any]:
     bucket = cluster.contract.promises.buckets[0].name
+    await _served(cluster, bucket)
     limit = cluster.contract.config.max_payload_bytes or 1 << 20
     wire = await Wire.open(cluster.servers[0].client_url)
     told = int(str(wire.info["max_payload"]))
@@ -78,6 +99,7 @@ def keys(cluster: Cluster) -> dict[str, Any]:
 
 async def _keys(cluster: Cluster) -> dict[str, Any]:
     bucket = cluster.contract.promises.buckets[0].name
+    await _served(cluster, bucket)
     # `PUB $KV.<bucket>.<key> <reply> <size>`: the arguments must fit; the reply is the wire's own
     other = len(f"$KV.{bucket}.") + len("_INBOX.natsproof") + 15 + len(".1") + len(" 2") + 1
     longest = CONTROL_LINE - other
@@ -173,6 +195,7 @@ def connections(cluster: Cluster, most: int) -> dict[str, Any]:
 
 async def _connections(cluster: Cluster, number: int) -> dict[str, Any]:
     bucket, servers, problems = cluster.contract.promises.buckets[0].name, cluster.servers, []
+    await _served(cluster, bucket)
     wires: list[Wire] = []
     began, late = now_ns(), 0
 
@@ -249,6 +272,7 @@ async def _slow_consumer(cluster: Cluster, chunk: int, most_bytes: int) -> dict[
     async def slow_ones() -> int:
         return int((await asyncio.to_thread(cluster.monitor, server.name, "/varz"))["slow_consumers"])
 
+    await _served(cluster, bucket)
     before = await slow_ones()
     slow, reader, sender, other = [await Wire.open(server.client_url) for _ in range(4)]
     await slow.subscribe("limit.flood")
@@ -289,7 +313,7 @@ async def _slow_consumer(cluster: Cluster, chunk: int, most_bytes: int) -> dict[
             await asyncio.wait_for(all_read.wait(), deadline.left_s)
         after = await slow_ones()
         slow.writer.transport.resume_reading()  # type: ignore[attr-defined]
-        cut = await slow.ended(within_s=15)
+        cut = await slow.ended(within_s=CUT_WITHIN_S)
     finally:
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
