@@ -151,7 +151,7 @@ def test_leadership_goes_where_it_is_told(cluster: LoopbackCluster) -> None:
     (bucket, *_) = cluster.contract.promises.buckets
     leader = wait_until("a leader", lambda: look(cluster).leader(f"KV_{bucket.name}"), within_s=10)
     for target in ("nats-0", "nats-1", "nats-2"):
-        fault = HandOver(target, bucket.name, through=str(leader))
+        fault = HandOver(target, through=str(leader))  # of the first bucket
         fault.inject(cluster, [target])
         assert fault.witness(cluster, [target]).startswith(f"{target} leads since ")
         assert look(cluster).leader(f"KV_{bucket.name}") == target

@@ -19,7 +19,6 @@ from natsproof.errors import ClusterError, NotAvailableHere, UsageError
 from natsproof.faults.clocks import ClockShift
 from natsproof.faults.impairment import Bandwidth, Loss
 from natsproof.faults.kubernetes import ConfigurationRollout
-from natsproof.faults.leadership import HandOver
 from natsproof.faults.network import OneWay, PartialPartition, Partition
 from natsproof.faults.process import CrashLoop, Kill, kill_storm
 from natsproof.faults.sight import server_of
@@ -63,7 +62,6 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
         lambda: PartialPartition("nats-0", other="nats-0").inject(CLUSTER, ["nats-0"]),
         "other='nats-0' is none of the servers to lose. Valid: nats-1, nats-2",
     ),
-    (lambda: HandOver("nats-0", at_s=1.0), "names no bucket whose leadership is meant"),
     (
         lambda: OneWay("leader", at_s=1.0, down_s=1.0, direction="up"),
         "direction='up' is none. Valid: out, in",

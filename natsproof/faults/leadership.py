@@ -12,7 +12,7 @@ import nats.errors
 import orjson
 
 from natsproof.clock import wait_until
-from natsproof.errors import ClusterError, UsageError
+from natsproof.errors import ClusterError
 from natsproof.faults import Aimed
 from natsproof.faults.sight import confirmed, look, look_at, server_of
 
@@ -24,7 +24,7 @@ WITNESS_S = 4.0
 
 @dataclass(frozen=True)
 class HandOver(Aimed):
-    """Who leads the bucket `of` is asked to hand over to the victim, until the victim leads.
+    """Who leads the bucket `of` (None: the first promised) is asked to hand over to the victim, until it leads.
 
     Every server gets the request, by the route from the server that a client gave it to: `through`, or who
     leads. One that waits in a silent route is obeyed when it arrives, by whoever leads then.
@@ -36,39 +36,34 @@ class HandOver(Aimed):
 
     one_shot: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.of is None:
-            raise UsageError(f"{self!r} names no bucket whose leadership is meant: of='message_state'")
-
     def inject(self, cluster: Any, targets: Sequence[str]) -> None:
-        (target,) = targets
+        (target,), stream = targets, self._stream(cluster)
 
         def leads() -> bool:
-            leader = look(cluster).leader(f"KV_{self.of}")
+            leader = look(cluster).leader(stream)
             if leader not in (None, target):
                 way = server_of(cluster, self.through or str(leader))
-                asyncio.run(_ask(way.client_url, f"KV_{self.of}", target))
+                asyncio.run(_ask(way.client_url, stream, target))
             return leader == target
 
-        wait_until(f"{target} to lead {self.of}", leads, within_s=WITHIN_S, every_s=ASK_EVERY_S)
+        wait_until(f"{target} to lead {stream}", leads, within_s=WITHIN_S, every_s=ASK_EVERY_S)
 
     def witness(self, cluster: Any, targets: Sequence[str]) -> str:
         """The victim's own word: others may not have heard of it."""
 
         def probe() -> str:
             seen = look_at(cluster, targets[0])
-            stream = seen and seen.streams.get(f"KV_{self.of}")
-            return (
-                f"{targets[0]} leads since {stream.leader_since}"
-                if stream and stream.leader == targets[0]
-                else ""
-            )
+            stream = seen and seen.streams.get(self._stream(cluster))
+            leads = stream is not None and stream.leader == targets[0]
+            return f"{targets[0]} leads since {stream.leader_since}" if stream and leads else ""
 
         return confirmed(f"{targets[0]} to lead", probe, within_s=WITNESS_S)
 
     def heal(self, cluster: Any, targets: Sequence[str]) -> None:
         """Leadership stays where it is."""
+
+    def _stream(self, cluster: Any) -> str:
+        return f"KV_{self.of or cluster.contract.promises.buckets[0].name}"
 
 
 async def _ask(url: str, stream: str, target: str) -> None:
