@@ -24,7 +24,7 @@ WITNESS_S = 4.0
 
 @dataclass(frozen=True)
 class HandOver(Aimed):
-    """Who leads the bucket `of` (None: the first promised) is asked to hand over to the victim, until it leads.
+    """Who leads the bucket `of` (None: the first promised) is asked to hand over until the victim leads.
 
     Every server gets the request, by the route from the server that a client gave it to: `through`, or who
     leads. One that waits in a silent route is obeyed when it arrives, by whoever leads then.
