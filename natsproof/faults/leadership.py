@@ -53,9 +53,10 @@ class HandOver(Aimed):
 
         def probe() -> str:
             seen = look_at(cluster, targets[0])
-            stream = seen and seen.streams.get(self._stream(cluster))
-            leads = stream is not None and stream.leader == targets[0]
-            return f"{targets[0]} leads since {stream.leader_since}" if stream and leads else ""
+            stream = seen.streams.get(self._stream(cluster)) if seen else None
+            if stream is None or stream.leader != targets[0]:
+                return ""
+            return f"{targets[0]} leads since {stream.leader_since}"
 
         return confirmed(f"{targets[0]} to lead", probe, within_s=WITNESS_S)
 
