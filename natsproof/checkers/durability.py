@@ -38,8 +38,9 @@ def no_acknowledged_put_is_lost(history: History, *, early_s: float = 0.05, refu
     sweep = _sweep(history, log, int(early_s * 1e9))
     evidence = _evidence(history, log, sweep)
     evidence["refused_yet_stored"] = len(log.refused_rows)
-    evidence["stored_again"] = len(_stored_again(history, log))
-    exhibits, reasons = _violations(history, log, sweep, refusals)
+    again = _stored_again(history, log)
+    evidence["stored_again"] = len(again)
+    exhibits, reasons = _violations(history, log, sweep, again, refusals)
     lost = int(np.count_nonzero(sweep.lost))
     if reasons:
         return broken("; ".join(reasons), exhibits, **evidence)
@@ -203,7 +204,7 @@ def _shape_of_loss(history: History, log: WriteLog, sweep: _Sweep) -> tuple[int,
 
 
 def _violations(
-    history: History, log: WriteLog, sweep: _Sweep, refusals: bool
+    history: History, log: WriteLog, sweep: _Sweep, again: dict[int, int], refusals: bool
 ) -> tuple[list[Exhibit], list[str]]:
     reasons: list[str] = []
     exhibits: list[Exhibit] = []
@@ -213,7 +214,6 @@ def _violations(
         reasons.append(f"{count(len(lost), 'acknowledged write')} of {judged:,} lost")
         for one in lost[:MOST].tolist():
             exhibits.append(_lost(history, log, sweep, one))
-        again = _stored_again(history, log)
         if again:
             reasons.append(f"{count(len(again), 'acknowledged write')} stored again later")
         exhibits += [_again(history, log, one, row) for one, row in list(again.items())[:MOST]]
@@ -234,16 +234,19 @@ def _violations(
 def _lost(history: History, log: WriteLog, sweep: _Sweep, one: int) -> Exhibit:
     ops = history.operations
     final = int(sweep.final_row[one])
-    key = history.keys[int(log.key[one])]
-    what = Kind(int(log.kind[one])).name.lower()
     read_s = history.since_start_s(int(ops.return_ns[final]))
     end = "absent from" if ops.value[final] == ABSENT else "older in"
     text = (
-        f"{what} {key} = #{int(ops.value[log.row[one]])} was acknowledged at "
+        f"{_acknowledged(history, log, one)} at "
         f"{history.since_start_s(int(log.return_ns[one])):.3f} s as revision {int(log.revision[one])} "
         f"and is {end} the final read at {read_s:.3f} s:"
     )
     return exhibit(history, text, (int(log.row[one]), final))
+
+
+def _acknowledged(history: History, log: WriteLog, one: int) -> str:
+    what, value = Kind(int(log.kind[one])).name.lower(), int(history.operations.value[log.row[one]])
+    return f"{what} {history.keys[int(log.key[one])]} = #{value} was acknowledged"
 
 
 def _stored_again(history: History, log: WriteLog) -> dict[int, int]:
@@ -257,11 +260,9 @@ def _stored_again(history: History, log: WriteLog) -> dict[int, int]:
 
 
 def _again(history: History, log: WriteLog, one: int, row: int) -> Exhibit:
-    ops = history.operations
     text = (
-        f"{Kind(int(log.kind[one])).name.lower()} {history.keys[int(log.key[one])]} = "
-        f"#{int(ops.value[log.row[one]])} was acknowledged as revision {int(log.revision[one])} and is "
-        f"stored again as revision {int(ops.revision[row])}:"
+        f"{_acknowledged(history, log, one)} as revision {int(log.revision[one])} and is "
+        f"stored again as revision {int(history.operations.revision[row])}:"
     )
     return exhibit(history, text, (int(log.row[one]), row))
 

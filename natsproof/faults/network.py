@@ -20,8 +20,34 @@ CALM_S = 8.0
 SIDES = ("both", "victims", "others")
 
 
+class _Cut(Aimed):
+    """Servers that no longer hear each other, until every cut of the cluster is healed."""
+
+    needs: ClassVar[tuple[str, ...]] = ("Partitionable",)
+
+    def sight(self, cluster: Any, targets: Sequence[str]) -> str:
+        """What would be taken for a partition although none was made yet."""
+        return still_apart(cluster, targets, self._others(cluster, targets))
+
+    def witness_change(self, cluster: Any, targets: Sequence[str], before: str) -> str:
+        return "" if before else self.witness(cluster, targets)
+
+    def witness(self, cluster: Any, targets: Sequence[str]) -> str:
+        """TCP needs both ways, so a cut one way silences the pair too, for whoever leads."""
+        others = self._others(cluster, targets)
+        what = "the sides to lose each other"
+        return confirmed(what, lambda: apart(cluster, targets, others), within_s=WITNESS_S)
+
+    def heal(self, cluster: Any, targets: Sequence[str]) -> None:
+        cluster.heal()
+
+    def _others(self, cluster: Any, targets: Sequence[str]) -> Sequence[str]:
+        """Who is lost to the targets; nobody named: all other servers."""
+        return ()
+
+
 @dataclass(frozen=True)
-class Partition(Aimed):
+class Partition(_Cut):
     """The victims and the other servers exchange no packet. `clients` says whom this process reaches:
     `both` sides, only the `victims`, or only the `others`.
 
@@ -29,8 +55,6 @@ class Partition(Aimed):
     """
 
     clients: str = "both"
-
-    needs: ClassVar[tuple[str, ...]] = ("Partitionable",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -47,22 +71,12 @@ class Partition(Aimed):
         if self.clients != "both":
             cluster.partition(["clients"], others if self.clients == "victims" else list(targets))
 
-    def sight(self, cluster: Any, targets: Sequence[str]) -> str:
-        """What would be taken for a partition although none was made yet."""
-        return still_apart(cluster, targets)
-
-    def witness_change(self, cluster: Any, targets: Sequence[str], before: str) -> str:
-        return "" if before else self.witness(cluster, targets)
-
     def witness(self, cluster: Any, targets: Sequence[str]) -> str:
         def probe() -> str:
             seen = apart(cluster, targets)
             return f"{seen}{self._clients_cut(cluster, targets)}" if seen else ""
 
         return confirmed("the sides to lose each other", probe, within_s=WITNESS_S)
-
-    def heal(self, cluster: Any, targets: Sequence[str]) -> None:
-        cluster.heal()
 
     def _clients_cut(self, cluster: Any, targets: Sequence[str]) -> str:
         if self.clients == "both":
@@ -77,13 +91,11 @@ class Partition(Aimed):
 
 
 @dataclass(frozen=True)
-class OneWay(Aimed):
+class OneWay(_Cut):
     """Packets from the victims to the other servers are lost (`direction="out"`), or those to the victims
     (`"in"`); the other way they pass."""
 
     direction: str = "out"
-
-    needs: ClassVar[tuple[str, ...]] = ("Partitionable",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -96,49 +108,19 @@ class OneWay(Aimed):
                 source, sink = (target, other) if self.direction == "out" else (other, target)
                 cluster.cut(source, sink)
 
-    def sight(self, cluster: Any, targets: Sequence[str]) -> str:
-        return still_apart(cluster, targets)
-
-    def witness_change(self, cluster: Any, targets: Sequence[str], before: str) -> str:
-        return "" if before else self.witness(cluster, targets)
-
-    def witness(self, cluster: Any, targets: Sequence[str]) -> str:
-        """TCP needs both ways, so either cut silences the pair for whoever leads."""
-        what = "the sides to lose each other"
-        return confirmed(what, lambda: apart(cluster, targets), within_s=WITNESS_S)
-
-    def heal(self, cluster: Any, targets: Sequence[str]) -> None:
-        cluster.heal()
-
 
 @dataclass(frozen=True)
-class PartialPartition(Aimed):
+class PartialPartition(_Cut):
     """The victim and one other server exchange no packet; the rest hear both. `other` is its name, or the
     first in order. Each of the two thinks that the leader is gone while the other leads."""
 
     other: str = ""
 
-    needs: ClassVar[tuple[str, ...]] = ("Partitionable",)
-
     def inject(self, cluster: Any, targets: Sequence[str]) -> None:
         others = self._others(cluster, targets)
         cluster.partition(list(targets), others)
 
-    def sight(self, cluster: Any, targets: Sequence[str]) -> str:
-        return still_apart(cluster, targets, self._others(cluster, targets))
-
-    def witness_change(self, cluster: Any, targets: Sequence[str], before: str) -> str:
-        return "" if before else self.witness(cluster, targets)
-
-    def witness(self, cluster: Any, targets: Sequence[str]) -> str:
-        others = self._others(cluster, targets)
-        what = f"{', '.join(others)} to be lost to {', '.join(targets)}"
-        return confirmed(what, lambda: apart(cluster, targets, others), within_s=WITNESS_S)
-
-    def heal(self, cluster: Any, targets: Sequence[str]) -> None:
-        cluster.heal()
-
-    def _others(self, cluster: Any, targets: Sequence[str]) -> list[str]:
+    def _others(self, cluster: Any, targets: Sequence[str]) -> Sequence[str]:
         others = other_servers(cluster, targets)
         if self.other and self.other not in others:
             raise UsageError(

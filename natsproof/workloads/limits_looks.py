@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 
 import orjson
 
-from natsproof.clock import Deadline, as_seconds, now_ns
+from natsproof.clock import Deadline, as_seconds, now_ns, until
 from natsproof.cluster import Cluster
-from natsproof.errors import ClusterError
+from natsproof.errors import ClusterError, DeadlineExceeded
 from natsproof.workloads.limits_wire import Wire
 
 T = TypeVar("T")
@@ -45,14 +45,15 @@ async def _served(cluster: Cluster, bucket: str) -> None:
     deadline = Deadline.within(SERVES_WITHIN_S)
     for server in cluster.servers:
         wire = await Wire.open(server.client_url)
+
+        async def acknowledged(wire: Wire = wire) -> bool:
+            subject = f"$KV.{bucket}.limit.served"
+            _, data = await wire.request(subject, b"served", within_s=deadline.left_s)
+            return bool(_json(data).get("seq"))
+
         try:
-            acknowledged = False
-            while not acknowledged and not deadline.passed:
-                with contextlib.suppress(TimeoutError):
-                    subject = f"$KV.{bucket}.limit.served"
-                    _, data = await wire.request(subject, b"served", within_s=deadline.left_s)
-                    acknowledged = bool(_json(data).get("seq"))
-                await asyncio.sleep(0 if acknowledged else 0.05)
+            with contextlib.suppress(DeadlineExceeded):
+                await until(f"{server.name} to serve", acknowledged, within_s=deadline.left_s)
         finally:
             await wire.close()
 

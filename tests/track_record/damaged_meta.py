@@ -16,7 +16,10 @@ from natsproof.cluster import Server
 from natsproof.errors import ClusterError
 from natsproof.faults.sight import confirmed, look, server_of
 from natsproof.verdict import Verdict, broken, holds
+from tests.track_record import system
 
+#: What a server says of a stream that the meta group does not know, before it deletes it.
+ORPHANED = "Detected orphaned stream"
 SNAPSHOTS = "**/_js_/_meta_/snapshots/*"
 FLIPS = 8
 #: A server looks for streams that the meta group does not know half a minute after it began to lead it.
@@ -41,8 +44,7 @@ def damaged_snapshot(cluster: Any, seed: int) -> Verdict:
     if not confirmed("it to start", lambda: look(cluster).servers[victim] and "yes", within_s=STARTS_S):
         return holds(f"{victim} does not start with {flipped} damaged")
     _lead(cluster, victim)
-    told = "Detected orphaned stream"
-    if not confirmed("orphans", lambda: told in cluster.log(victim) and told, within_s=ORPHANS_S):
+    if not confirmed("orphans", lambda: ORPHANED in cluster.log(victim) and ORPHANED, within_s=ORPHANS_S):
         return holds(f"{victim} led with {flipped} damaged and took no stream for an orphan")
     left = asyncio.run(_streams(server_of(cluster, victim)))
     known = f"the cluster knows {len(buckets & left)} of {len(buckets)} buckets"
@@ -68,12 +70,8 @@ def _lead(cluster: Any, victim: str) -> None:
     def leads() -> bool:
         leader = look(cluster).meta_leader()
         if leader not in (None, victim):
-            host = server_of(cluster, str(leader)).client_url.rpartition("/")[2].rpartition("@")[2]
-            sys = f'nats --server=nats://{host} --user="$SYS_USER" --password="$SYS_PASSWORD"'
-            wish = f"""{{"placement":{{"preferred":"{victim}"}}}}"""
-            cluster.administer(
-                f"{sys} request '$JS.API.META.LEADER.STEPDOWN' '{wish}'", folder=cluster.workdir
-            )
+            wish = {"placement": {"preferred": victim}}
+            system.ask(cluster, str(leader), "META.LEADER.STEPDOWN", wish)
         return leader == victim
 
     wait_until(f"{victim} to lead the meta group", leads, within_s=30, every_s=1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tests.mutants.catalogue.contract import FLAPPING_PROMISED
 from tests.mutants.manifests import Edit
 
 IMAGE = "image: nats:2.12.8-alpine"
@@ -129,9 +130,7 @@ ENTRIES = (
         "2.12.8, 2.14.5",
         "2.14.5",
         claim="suites/test_adversary.py::test_an_acknowledged_put_survives_the_return_of_a_leader",
-        edits=(
-            Edit("promises.yaml", "      - partition\n", "      - partition\n      - partition-flapping\n"),
-        ),
+        edits=FLAPPING_PROMISED,
         tries=2,
     ),
 )

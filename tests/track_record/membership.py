@@ -7,8 +7,9 @@ from typing import Any
 from natsproof.clock import wait_until
 from natsproof.errors import ClusterError
 from natsproof.faults.network import Partition, other_servers
-from natsproof.faults.sight import confirmed, look, look_at, server_of
+from natsproof.faults.sight import confirmed, look, look_at
 from natsproof.verdict import Verdict, broken, holds, unknown
+from tests.track_record import system
 
 #: A leader that hears nobody goes on leading for 10 s and more.
 STILL_LEADS_S = 5.0
@@ -33,10 +34,7 @@ def removed_by_a_minority(cluster: Any) -> Verdict:
 
 
 def _remove(cluster: Any, target: str, other: str) -> None:
-    host = server_of(cluster, target).client_url.rpartition("/")[2].rpartition("@")[2]
-    sys = f'nats --server=nats://{host} --user="$SYS_USER" --password="$SYS_PASSWORD" --timeout=2s'
-    wish = f"""{sys} request '$JS.API.SERVER.REMOVE' '{{"peer":"{other}"}}'"""
-    code, said = cluster.administer(wish, folder=cluster.workdir)
+    code, said = system.ask(cluster, target, "SERVER.REMOVE", {"peer": other}, timeout_s=2)
     if code:
         raise ClusterError(f"{target} was not asked to remove {other}: {said[-300:]}")
 

@@ -116,7 +116,7 @@ def damaged_snapshot(stage: Stage) -> Verdict:
 def _took_streams_for_orphans(stage: Stage) -> str:
     """The servers that say so."""
     servers = [server.name for server in stage.cluster.servers]
-    return ", ".join(name for name in servers if "Detected orphaned stream" in stage.cluster.log(name))
+    return ", ".join(name for name in servers if damaged_meta.ORPHANED in stage.cluster.log(name))
 
 
 def full_volumes(stage: Stage) -> Verdict:
