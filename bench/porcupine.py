@@ -61,20 +61,27 @@ def ours(history: History) -> tuple[Status, float]:
     return verdict.status, statistics.median(taken)
 
 
-def theirs(binary: Path, path: Path) -> tuple[str, float]:
-    """Porcupine's own verdict and the seconds of its search (median of three, one if it takes long)."""
-    taken, verdict = [], ""
+def memory_gib() -> float:
+    """Half of what is free: it took 24 GB of 24 once, and the kernel ended it before its time was over."""
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**31
+
+
+def theirs(binary: Path, path: Path) -> tuple[str, float, str]:
+    """Porcupine's own verdict, the seconds of its search (median of three, one if it takes long), and
+    what it ran out of: "", "time" or "memory"."""
+    taken: list[float] = []
+    answer: dict[str, object] = {}
+    memory = f"{memory_gib():.2f}"
     while len(taken) < 3:
         done = subprocess.run(
-            [str(binary), "-timeout", f"{LIMIT_S:g}s", str(path)],
+            [str(binary), "-timeout", f"{LIMIT_S:g}s", "-memory", memory, str(path)],
             capture_output=True, text=True, check=True, timeout=LIMIT_S + 120,
         )  # fmt: skip
         answer = json.loads(done.stdout)
-        verdict = str(answer["verdict"])
-        taken.append(float(answer["seconds"]))
-        if taken[-1] > LIMIT_S / 4:
+        taken.append(float(str(answer["seconds"])))
+        if taken[-1] > LIMIT_S / 4 or answer["lacking"]:
             break
-    return verdict, statistics.median(taken)
+    return str(answer["verdict"]), statistics.median(taken), str(answer["lacking"])
 
 
 def main() -> int:
@@ -96,15 +103,15 @@ def main() -> int:
                 path = folder / "history.jsonl"
                 write(history, path)
                 status, our_s = ours(read(path))
-                verdict, their_s = theirs(binary, path)
-                silent = verdict == "Unknown"
+                verdict, their_s, lacking = theirs(binary, path)
+                silent = bool(lacking)
                 answered += not silent
                 differing += not silent and SAME[verdict] is not status
                 times = f"{'more than ' if silent else ''}{their_s / our_s:.0f}"
                 print(
                     f"# {operations} operations, {in_flight:g} in flight, {unknown:.1%} unanswered, {label}: "
                     f"natsproof {status.value} {our_s:.4f} s, Porcupine "
-                    f"{'no answer in' if silent else verdict} {their_s:.4f} s, {times} x",
+                    f"{f'out of {lacking} after' if silent else verdict} {their_s:.4f} s, {times} x",
                     flush=True,
                 )
                 ratios[operations, in_flight, label] = times

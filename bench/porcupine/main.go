@@ -1,10 +1,10 @@
 // Command porcupine judges natsproof's history files with Porcupine, for comparison with
 // natsproof's own checker of registers.
 //
-//	porcupine [-timeout 60s] history.jsonl
+//	porcupine [-timeout 60s] [-memory 8] history.jsonl
 //
 // It prints one JSON object: verdict (Ok, Illegal, Unknown), operations judged, seconds of the search
-// alone. Reading the file is not counted.
+// alone, and what an Unknown ran out of: time or memory. Reading the file is not counted.
 package main
 
 import (
@@ -15,7 +15,9 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"runtime/metrics"
 	"sort"
+	"sync"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -95,11 +97,15 @@ var model = porcupine.Model{
 	Step: step,
 }
 
+// once is taken by the first answer and never given back.
+var once sync.Mutex
+
 func main() {
 	timeout := flag.Duration("timeout", 60*time.Second, "give up after this long")
+	memory := flag.Float64("memory", 8, "give up with this many GiB held")
 	flag.Parse()
 	if flag.NArg() != 1 {
-		fmt.Fprintln(os.Stderr, "usage: porcupine [-timeout 60s] history.jsonl")
+		fmt.Fprintln(os.Stderr, "usage: porcupine [-timeout 60s] [-memory 8] history.jsonl")
 		os.Exit(2)
 	}
 	rows, err := read(flag.Arg(0))
@@ -109,9 +115,34 @@ func main() {
 	}
 	history := operations(rows)
 	began := time.Now()
+	go func() { // the search remembers each state it saw: the kernel would kill it, and more than it
+		for !fuller(*memory) {
+			time.Sleep(50 * time.Millisecond)
+		}
+		say(porcupine.Unknown, len(history), time.Since(began), "memory")
+		os.Exit(0)
+	}()
 	verdict := porcupine.CheckOperationsTimeout(model, history, *timeout)
-	took := time.Since(began).Seconds()
-	answer := map[string]interface{}{"verdict": verdict, "operations": len(history), "seconds": took}
+	took, lacking := time.Since(began), ""
+	if verdict == porcupine.Unknown {
+		lacking = "time"
+	}
+	say(verdict, len(history), took, lacking)
+}
+
+// fuller says whether the process holds more GiB than the limit, garbage included.
+func fuller(limitGiB float64) bool {
+	held := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	metrics.Read(held)
+	return float64(held[0].Value.Uint64()-held[1].Value.Uint64()) > limitGiB*(1<<30)
+}
+
+// say prints the answer once: of two that end at one moment the second waits for the end of the process.
+func say(verdict porcupine.CheckResult, operations int, took time.Duration, lacking string) {
+	once.Lock()
+	answer := map[string]interface{}{
+		"verdict": verdict, "operations": operations, "seconds": took.Seconds(), "lacking": lacking,
+	}
 	if err := json.NewEncoder(os.Stdout).Encode(answer); err != nil {
 		os.Exit(1)
 	}
