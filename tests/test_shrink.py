@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ import pytest
 
 from natsproof.certify import Certify
 from natsproof.errors import UsageError
-from natsproof.faults.network import Partition
+from natsproof.faults.network import OneWay, Partition
 from natsproof.faults.process import Kill, Pause
 from natsproof.faults.storage import PowerCut
 from natsproof.options import read_options
@@ -240,6 +241,18 @@ def test_a_schedule_leaves_what_the_promises_survive() -> None:
                 assert fault.at_s - ended_s >= 10.0
                 assert not others
             ended_s = max(ended_s, fault.at_s + fault.down_s)
+
+
+def test_nobody_leads_again_while_a_put_waits_in_a_route_that_was_cut() -> None:
+    """That is a death of its own, partition-flapping, and other claims' matter (docs/findings.md, 39)."""
+    followed = 0
+    for seed in range(300):
+        faults = random_schedule(seed, SERVERS, kinds=PROCESS, for_s=40)
+        for cut, after in itertools.pairwise(faults):
+            if isinstance(cut, Partition | OneWay):
+                assert after.at_s - (cut.at_s + cut.down_s) >= cut.down_s + 2.5
+                followed += 1
+    assert followed > 100
 
 
 def test_schedules_of_unknown_faults_or_too_few_servers_are_refused() -> None:
