@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,14 @@ def test_a_fault_on_somebody_else_is_no_death_of_the_meta_leader(
     it = History(it.meta, it.operations, it.keys, injections=it.injections, observations=seen)
     answer = the_meta_leader_was_hit(it)
     assert answer is None if said is None else said in str(answer)
+
+
+def test_a_look_while_the_meta_leader_dies_is_not_the_one_before() -> None:
+    killed = replace(fault(40, 55), began_ns=int(38 * MS))
+    told = ((30, "nats-0"), (39, None))
+    seen = tuple(Observation("leaders", int(at * MS), {"meta": leader}) for at, leader in told)
+    it = replace(history([], injections=[killed]), observations=seen)
+    assert the_meta_leader_was_hit(it) is None
 
 
 def test_a_client_does_one_thing_at_a_time() -> None:

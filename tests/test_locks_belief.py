@@ -48,7 +48,7 @@ def test_a_refusal_that_comes_late_does_not_make_the_lease_longer() -> None:
         return SimpleNamespace(ok=True)
 
     client: Any = SimpleNamespace(recorder=recorder, index=0, update=update)
-    scene: Any = SimpleNamespace(rest=_rest, over=lambda: False)
+    scene: Any = SimpleNamespace(rest=_rest, over=lambda: False, kept={})
     work = Locks(
         ("locks",), contenders=2, locks=1, ttl_s=TTL_S, hold_s=5.0, renew_s=0.05, timeout_s=0.1, stall_share=0
     )
@@ -64,3 +64,12 @@ def test_a_refusal_that_comes_late_does_not_make_the_lease_longer() -> None:
     (held,) = events
     assert held["kind"] is Kind.HELD
     assert held["return_ns"] <= int(ends_s * NS_PER_S)
+
+
+def test_holders_stall_as_often_as_they_should_however_chance_has_it() -> None:
+    never = SimpleNamespace(random=lambda: 0.999)
+    scene = SimpleNamespace(kept={})
+    stalled = [Locks(stall_share=0.15)._stalls(scene, never) for _ in range(28)]  # type: ignore[arg-type]
+    assert [n for n, stalls in enumerate(stalled) if stalls] == [6, 13, 20, 27]
+    scene = SimpleNamespace(kept={})
+    assert not any(Locks(stall_share=0)._stalls(scene, never) for _ in range(99))  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -23,11 +24,12 @@ __all__ = ["cluster", "shared"]
 class NotRoutedYet(Lie):
     """One server answers its clients' first writes as a server does whose routes are not complete."""
 
-    def __init__(self, server: str = "nats-2") -> None:
-        self.server, self.refused = server, 0
+    def __init__(self, server: str = "nats-2", bucket: str = "") -> None:
+        self.server, self.bucket, self.refused = server, bucket, 0
 
     def sent(self, link: Link, message: Sent) -> bool:
-        if link.server != self.server or not bucket_of(message) or self.refused == 12:
+        bucket = bucket_of(message)
+        if link.server != self.server or not bucket or self.bucket not in bucket or self.refused == 12:
             return True
         self.refused += 1
         link.answer(message.reply, b"", b"NATS/1.0 503\r\n\r\n")
@@ -86,6 +88,17 @@ def test_a_slow_consumer_is_looked_at_when_its_server_serves_its_clients(
     with seen_through(cluster, NotRoutedYet("nats-0")) as seen:
         facts = limits_looks.slow_consumer(seen, chunk=1000, most_bytes=20_000)  # type: ignore[arg-type]
     assert (facts["puts"], facts["acknowledged"]) == (20, 20)
+
+
+@pytest.mark.cluster
+def test_a_values_limit_is_looked_at_when_the_new_bucket_is_reached(
+    cluster: LoopbackCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = SimpleNamespace(max_payload_bytes=1 << 20)
+    monkeypatch.setattr(cluster.contract, "config", config, raising=False)
+    with seen_through(cluster, NotRoutedYet("nats-0", "limit_value")) as seen:
+        facts = limits_looks.sizes(seen)["value"]  # type: ignore[arg-type]
+    assert (facts["at"]["said"], facts["at"]["stored"]) == ("answer", "equal")
 
 
 @pytest.mark.cluster

@@ -13,7 +13,7 @@ def the_meta_leader_was_hit(history: History) -> str | None:
     """A guard: each fault's victims had the server that was last seen to lead the meta group."""
     own = windows(history)
     for window in own:
-        seen = [o for o in history.observed("leaders") if o.at_ns <= window.injected_ns]
+        seen = [o for o in history.observed("leaders") if o.at_ns < window.began_ns]
         led = str(seen[-1].data.get("meta") or "") if seen else ""
         if led not in window.injection.targets:
             return f"{describe_injection(history, window.injection)}: the meta leader was {led or 'unknown'}"

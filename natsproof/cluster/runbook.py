@@ -54,5 +54,11 @@ def follow(cluster: Administrable, section: str, folder: Path, *, within_s: floa
     """Run a section; its output. Raises ClusterError with the output if it ends with an error."""
     code, output = cluster.administer(script(section, folder), folder=folder, within_s=within_s)
     if code:
-        raise ClusterError(f"docs/runbook.md, {section!r}, ended with {code}: {output[-600:]}")
+        raise ClusterError(f"docs/runbook.md, {section!r}, ended with {code}: {shortened(output)}")
     return output
+
+
+def shortened(output: str, most: int = 800) -> str:
+    """Its beginning and its end: what failed first, and what was given up."""
+    half = most // 2
+    return output if len(output) <= most else f"{output[:half]}\n[...]\n{output[-half:]}"

@@ -77,6 +77,7 @@ async def _sizes(cluster: Cluster) -> dict[str, Any]:
     config |= {"max_msg_size": most, "max_bytes": 1 << 20}
     await _api(wire, f"STREAM.CREATE.KV_{name}", config)
     try:
+        await _served(cluster, name)  # its leader's interest reaches the other servers after the answer
         value = {
             "limit": most,
             "at": await _put(cluster, name, "v.at", most),

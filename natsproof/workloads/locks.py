@@ -133,7 +133,7 @@ class Locks:
         self, scene: Scene, client: RecordingClient, lock: Lock, bucket: str, rng: random.Random
     ) -> None:
         began_ns = now_ns()
-        stalls = rng.random() < self.stall_share
+        stalls = self._stalls(scene, rng)
         revision, unanswered, lease_s = lock.revision, False, lock.held_until_s
         if stalls:
             await scene.rest(lock.ttl_s * 1.3)
@@ -160,6 +160,15 @@ class Locks:
         if not lock.held() and (stalls or unanswered):
             await self._try_though_stale(scene, client, bucket, lock.key, revision)
         await lock.release()
+
+    def _stalls(self, scene: Scene, rng: random.Random) -> bool:
+        """By chance; and always after as many holdings as should have had one (docs/findings.md, 48)."""
+        since = scene.kept["since_stall"] = scene.kept.get("since_stall", 0) + 1
+        due = self.stall_share > 0 and since * self.stall_share >= 1
+        stalls = rng.random() < self.stall_share or due
+        if stalls:
+            scene.kept["since_stall"] = 0
+        return stalls
 
     async def _try_though_stale(
         self, scene: Scene, client: RecordingClient, bucket: str, key: str, revision: int

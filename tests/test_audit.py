@@ -1,0 +1,73 @@
+"""The look at everything after healing waits out a meta group that is still without a leader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+from natsproof.history import Kind, Outcome
+from natsproof.trial import audit
+from tests.loopback import LoopbackCluster
+from tests.mutants.lies import GET
+from tests.mutants.wire import Lie, Link, Sent
+from tests.test_trial import carry_out, cluster, shared
+from tests.test_trial_start import seen_through
+
+__all__ = ["cluster", "shared"]
+CREATE = "$JS.API.CONSUMER.CREATE."
+UNAVAILABLE = {"code": 503, "err_code": 10008, "description": "JetStream system temporarily unavailable"}
+
+
+class NoMetaLeader(Lie):
+    """Servers without a meta leader: the first requests of the API are answered with 10008, at once."""
+
+    def __init__(self, subject: str, refusals: int) -> None:
+        self.subject, self.left = subject, refusals
+
+    def sent(self, link: Link, message: Sent) -> bool:
+        if not message.subject.startswith(self.subject) or not self.left:
+            return True
+        self.left -= 1
+        link.answer(message.reply, orjson.dumps({"error": UNAVAILABLE}))
+        return False
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(audit, "AGAIN_S", 0.01)
+    yield
+
+
+@pytest.mark.cluster
+def test_every_key_is_read_once_there_is_a_meta_leader(cluster: LoopbackCluster, tmp_path: Path) -> None:
+    lie = NoMetaLeader(GET, 60)
+    with seen_through(cluster, lie) as seen:
+        history = carry_out(seen, tmp_path, duration_s=0.5)
+    reads = history.of_kinds(Kind.FINAL_GET)
+    answered = set(reads.key[reads.outcome == Outcome.OK].tolist())
+    assert lie.left == 0 and len(answered) > 20 and set(reads.key.tolist()) == answered
+
+
+@pytest.mark.cluster
+def test_keys_are_not_waited_for_when_nothing_is_answered_any_more(
+    cluster: LoopbackCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "SILENCE_S", 0.2)
+    with seen_through(cluster, NoMetaLeader(GET, -1)) as seen:
+        history = carry_out(seen, tmp_path, duration_s=0.5, replica_audit=False)
+    reads = history.of_kinds(Kind.FINAL_GET)
+    tries = [int((reads.key == key).sum()) for key in set(reads.key.tolist())]
+    assert not (reads.outcome == Outcome.OK).any() and min(tries) == audit.FINAL_TRIES
+    assert history.marks["end"] - history.marks["finish"] < 20e9
+
+
+@pytest.mark.cluster
+def test_every_store_is_read_once_there_is_a_meta_leader(cluster: LoopbackCluster, tmp_path: Path) -> None:
+    lie = NoMetaLeader(f"{CREATE}KV_message_state", audit.PLACEMENTS + 2)
+    with seen_through(cluster, lie) as seen:
+        history = carry_out(seen, tmp_path, duration_s=0.5)
+    (found,) = history.observed("replica_audit")
+    assert (lie.left, found.data["unread"]) == (0, [])
