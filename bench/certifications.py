@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass, field
-from itertools import groupby
+from itertools import groupby, takewhile
 from pathlib import Path
 
 import orjson
@@ -138,7 +138,8 @@ def _section(series: tuple[str, str], runs: list[Run]) -> list[str]:
         f"## `make {series[0]}{' ' if series[1] else ''}{series[1]}`",
         "",
         f"**{good} of {len(runs)} without BROKEN or UNKNOWN**, "
-        f"{sum(run.is_false_alarm for run in runs)} false alarms, median {middle_s:.0f} s; "
+        f"{sum(run.is_false_alarm for run in runs)} false alarms: {longest_quiet(runs)} runs at most "
+        f"between two, {quiet_to_the_end(runs)} since the last; median {middle_s:.0f} s; "
         f"{sum(run.power_cuts for run in runs)} trials cut the power of servers. "
         f"On {', '.join(dict.fromkeys(run.machine for run in runs))}.",
         "",
@@ -153,6 +154,18 @@ def _section(series: tuple[str, str], runs: list[Run]) -> list[str]:
         cells = [str(run.seed), run.date, run.commit, f"{run.took_s:.0f}", *counts, f"{run.load:.1f}", wrong]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def longest_quiet(runs: list[Run]) -> int:
+    """The most runs one after the other without a false alarm."""
+    return max(
+        (len(list(own)) for alarm, own in groupby(runs, lambda r: r.is_false_alarm) if not alarm), default=0
+    )
+
+
+def quiet_to_the_end(runs: list[Run]) -> int:
+    """How many runs there were since the last false alarm."""
+    return len(list(takewhile(lambda r: not r.is_false_alarm, reversed(runs))))
 
 
 def write_down(runs: list[Run]) -> None:
