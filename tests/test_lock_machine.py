@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import gc
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from natsproof.checkers.lock_machine import no_wrong_answer_about_a_lock, played
 from natsproof.clock import Deadline
 from natsproof.lock import IN_DOUBT, OK, REFUSED, Found, Written
+from natsproof.trial import lock_rules
 from natsproof.trial.lock_machine import Step, Table, Way
 from natsproof.trial.lock_model import Contender, Model, WrongAnswer
 from natsproof.verdict import Status
@@ -179,3 +181,19 @@ def test_the_judge_shows_the_script_and_the_guard_wants_enough() -> None:
     guard = played(steps=60, lapses=2, leader_moves=1)
     assert guard(FACTS) is None
     assert guard({**FACTS, "lapses": 1}) == "too little was played: 1 lapses (of 2)"
+
+
+@pytest.mark.parametrize(
+    ("version", "collects"),
+    [((3, 11, 7), False), ((3, 12, 1), False), ((3, 11, 8), True), ((3, 12, 2), True)],
+)
+def test_sources_are_read_undisturbed_where_python_mixes_up_two_readers(
+    version: tuple[int, ...], collects: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On 3.11.7 Hypothesis once got SystemError for its reading of our rules (docs/findings.md, 51)."""
+    seen: list[bool] = []
+    monkeypatch.setattr(lock_rules, "run_state_machine_as_test", lambda *_, **__: seen.append(gc.isenabled()))
+    monkeypatch.setattr(lock_rules, "VERSION", version)
+    table: Any = SimpleNamespace(deadline=Deadline.within(5), shortest=None)
+    lock_rules.explore(table, seed=1, plays=1, steps=1)
+    assert seen == [collects] and gc.isenabled()
