@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import orjson
 import pytest
 
 from natsproof.history import Kind, Outcome
 from natsproof.trial import audit
 from tests.loopback import LoopbackCluster
-from tests.mutants.lies import GET
+from tests.mutants.lies import GET, refusal
 from tests.mutants.wire import Lie, Link, Sent
 from tests.test_trial import carry_out, cluster, shared
 from tests.test_trial_start import seen_through
 
 __all__ = ["cluster", "shared"]
 CREATE = "$JS.API.CONSUMER.CREATE."
-UNAVAILABLE = {"code": 503, "err_code": 10008, "description": "JetStream system temporarily unavailable"}
+UNAVAILABLE = refusal(503, 10008, "JetStream system temporarily unavailable", "message_state")
 
 
 class NoMetaLeader(Lie):
@@ -31,14 +29,13 @@ class NoMetaLeader(Lie):
         if not message.subject.startswith(self.subject) or not self.left:
             return True
         self.left -= 1
-        link.answer(message.reply, orjson.dumps({"error": UNAVAILABLE}))
+        link.answer(message.reply, UNAVAILABLE)
         return False
 
 
 @pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit, "AGAIN_S", 0.01)
-    yield
 
 
 @pytest.mark.cluster

@@ -32,8 +32,8 @@ PROBE_TIMEOUT_S = 1.0
 FINAL_READERS = 16
 FINAL_TRIES = 3
 AUDIT_S = 90.0
-#: Without a meta leader nothing of the API is answered; after a partition an election took up to 9 s
-#: (docs/findings.md, 46). So long without any answer is waited for one.
+#: Without a meta leader nothing of the API is answered; after a partition an election took up to 8 s
+#: (docs/findings.md, 46 and 47). So long without any answer is waited for one.
 SILENCE_S = 20.0
 AGAIN_S = 0.2
 #: Chance that three servers are not all drawn in 60 placements: 1 in 10^10.

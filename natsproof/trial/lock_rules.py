@@ -26,8 +26,6 @@ WHO = st.integers(0, len(NAMES) - 1)
 # A new leader takes a second: most of the time goes to what takes milliseconds.
 MOVES = ["", "step down", "kill"]
 LOSE = st.sampled_from(["", "", "", "answer", "request", "answer and reads"])
-
-
 #: Before 3.11.8 and 3.12.2 `ast.parse` mixes up two threads that parse (python/cpython#106905).
 VERSION = sys.version_info[:3]
 

@@ -163,11 +163,9 @@ class Locks:
 
     def _stalls(self, scene: Scene, rng: random.Random) -> bool:
         """By chance; and always after as many holdings as should have had one (docs/findings.md, 48)."""
-        since = scene.kept["since_stall"] = scene.kept.get("since_stall", 0) + 1
-        due = self.stall_share > 0 and since * self.stall_share >= 1
-        stalls = rng.random() < self.stall_share or due
-        if stalls:
-            scene.kept["since_stall"] = 0
+        since = scene.kept.get("since_stall", 0) + 1
+        stalls = rng.random() < self.stall_share or since * self.stall_share >= 1
+        scene.kept["since_stall"] = 0 if stalls else since
         return stalls
 
     async def _try_though_stale(
