@@ -84,7 +84,8 @@ class RecordingClient:
         """Write a new value if the key does not exist: never written, deleted, purged or expired.
 
         A refused first attempt is looked into through the leader; if only a marker stands there, a
-        second one expects the marker's revision (then recorded as `expected`).
+        second one expects the marker's revision (then recorded as `expected`). Without an answer to the
+        look the create has failed, but it is no conflict: nothing says that the key existed.
         """
         recorder, value = self.recorder, self.recorder.new_value()
         data = encode(value, key, size)
@@ -100,6 +101,8 @@ class RecordingClient:
                 marker = found.revision
                 headers["Nats-Expected-Last-Subject-Sequence"] = str(marker)
                 answer = await self._send(started, bucket, key, data, headers)
+            elif not found.ok and answer.error == outcomes.WRONG_LAST:
+                answer = Answer(Outcome.FAILED, error=f"{found.error}, asking what refused a create")
         return self._done(started, answer, expected=marker)
 
     async def delete(self, bucket: str, key: str, expected: int | None = None) -> Answer:

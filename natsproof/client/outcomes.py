@@ -33,6 +33,8 @@ from natsproof.history import Outcome
 REFUSED = frozenset({10002, 10023, 10039, 10054, 10071, 10076, 10097, 10109, 10111, 10164, 10165, 10166})
 STORE_FAILED = 10077
 CONFLICTS = frozenset({10071, 10164})
+#: What `words` makes of 10071.
+WRONG_LAST = "400/10071 wrong last sequence"
 NO_MESSAGE = 10037
 
 
