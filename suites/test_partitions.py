@@ -70,7 +70,7 @@ def test_the_majority_goes_on_without_a_leader_that_is_cut_off(certify, contract
     """With the leader cut off, the other two acknowledge writes again within the budget."""
     certify.that(
         certify.run(trial),
-        writes_resume_within(certify.recovery_s("one-server-killed")),
+        writes_resume_within(certify.recovery_s("one-server-killed"), until="healing"),
         given=[every_fault_landed, at_least(1, acknowledged_puts, when="during")],
     )
 

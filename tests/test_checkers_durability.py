@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from natsproof.checkers.durability import (
     no_acknowledged_put_is_lost,
+    no_acknowledged_put_is_lost_by_two_leaders,
     no_write_is_acknowledged_between,
     no_write_is_acknowledged_during,
 )
@@ -210,3 +211,12 @@ def test_a_bucket_that_is_gone_has_lost_everything() -> None:
     assert no_acknowledged_put_is_lost(gone).status is Status.BROKEN
     silent = history([PUT_1, refused], errors=("no responders",))
     assert no_acknowledged_put_is_lost(silent).status is Status.UNKNOWN
+
+
+@pytest.mark.parametrize(("name", "wanted"), [("Partition()", Status.HOLDS), ("Kill()", Status.BROKEN)])
+def test_a_deletion_that_a_deposed_leader_refused_may_have_been_stored(name: str, wanted: Status) -> None:
+    refused = op(Kind.DELETE, 4, 5, value=8, expected=1, outcome=Outcome.FAILED, error=0)
+    rows = [PUT_1, refused, final(), op(Kind.PUT, 2, 3, value=2, revision=2, key=1), final(2, 2, key=1)]
+    it = history(rows, keys=2, injections=[fault(1, 2, name=name)], errors=("400/10164 wrong last sequence",))
+    verdict = no_acknowledged_put_is_lost_by_two_leaders(it)
+    assert verdict.status is wanted, verdict.reason

@@ -307,6 +307,17 @@ def test_a_deletion_in_doubt_is_resolved_by_whoever_saw_its_marker(witness: list
     assert status([*stale, op(Kind.GET, 20, 21, value=1, revision=1)]) is Status.BROKEN
 
 
+def test_a_create_in_doubt_that_was_seen_shows_the_marker_it_stood_on() -> None:
+    rows = [
+        *RELEASED,
+        op(Kind.CREATE, 8, None, value=3, expected=4),
+        op(Kind.GET, 12, 13, value=3, revision=6),
+    ]
+    verdict = registers_are_linearizable(history(rows))
+    assert verdict.status is Status.HOLDS, verdict.reason
+    assert status([*rows[:3], op(Kind.GET, 12, 13, value=1, revision=1)]) is Status.HOLDS
+
+
 def test_a_read_that_was_told_a_marker_does_not_make_one() -> None:
     assert status([PUT_1, op(Kind.GET, 8, 9, revision=4)]) is Status.BROKEN
 

@@ -144,6 +144,24 @@ def test_recovery_is_the_longest_time_without_service_after_the_fault() -> None:
     assert healed.status is Status.HOLDS
 
 
+@pytest.mark.parametrize(("heals", "wanted"), [(125, Status.BROKEN), (60, Status.HOLDS)])
+def test_an_outage_that_healing_brings_is_not_the_faults(heals: float, wanted: Status) -> None:
+    """What the fault itself interrupts is measured until its healing begins."""
+    failing = puts(80, 90, 100, 110, 120, first=50, outcome=Outcome.FAILED)
+    it = history([*puts(0, 40, 70), *failing, *puts(130, first=10)], injections=[fault(10, heals)])
+    assert writes_resume_within(0.03, until="healing")(it).status is wanted
+    assert writes_resume_within(0.03)(it).status is Status.BROKEN
+
+
+def test_an_outage_that_lasts_until_healing_is_judged_whole() -> None:
+    failing = puts(11, 20, 30, 40, 90, first=50, outcome=Outcome.FAILED)
+    it = history([*puts(0), *failing, *puts(100, first=10)], injections=[fault(10, 50)])
+    verdict = writes_resume_within(0.06, until="healing")(it)
+    assert (verdict.status, verdict.evidence["recovery_max_s"]) == (Status.BROKEN, pytest.approx(0.09))
+    silent = history([*puts(0), *failing[:2]], injections=[fault(10, 50)])
+    assert writes_resume_within(0.06, until="healing")(silent).status is Status.UNKNOWN
+
+
 def test_an_outage_that_never_ended_is_broken_or_undecided() -> None:
     it = history([*puts(0), *puts(20, 200, first=50, outcome=Outcome.FAILED)], injections=[fault(10, 20)])
     assert writes_resume_within(0.1)(it).status is Status.BROKEN
@@ -239,6 +257,21 @@ def test_replicas_with_one_content_are_equal() -> None:
 def test_replicas_that_differ_are_found(rows: list[Row], equal: Status, held: Status) -> None:
     assert replicas_are_equal(audited(*rows)).status is equal
     assert every_replica_holds_what_was_acknowledged(audited(*rows)).status is held
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "wanted"),
+    [
+        ("Partition()", "400/10164 wrong last sequence", Status.HOLDS),
+        ("Partition()", "400/10071 wrong last sequence", Status.BROKEN),
+        ("Kill()", "400/10164 wrong last sequence", Status.BROKEN),
+    ],
+)
+def test_what_a_deposed_leader_refused_may_be_stored(name: str, error: str, wanted: Status) -> None:
+    refused = op(Kind.UPDATE, 20, 21, value=3, expected=2, outcome=Outcome.FAILED, error=0)
+    rows = [refused, *(stored(s, 3, 3) for s in range(3))]
+    it = audited(*rows, injections=[fault(15, 16, name=name)], errors=(error,))
+    assert every_replica_holds_what_was_acknowledged(it).status is wanted
 
 
 def test_an_audit_that_names_an_unread_server_is_no_evidence() -> None:

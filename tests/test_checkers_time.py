@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from natsproof.checkers.expiry import values_expire_on_time
 from natsproof.checkers.watch import watchers_see_every_write
-from natsproof.history import ABSENT, FOREIGN, Kind, Outcome
+from natsproof.history import ABSENT, FOREIGN, Key, Kind, Observation, Outcome
 from natsproof.verdict import Status
 from tests.checking.small import MS, Row, fault, history, op
 
@@ -93,6 +94,27 @@ def test_what_was_just_written_may_still_be_on_its_way() -> None:
     rows = [start(0), *PUTS, seen(1, 50), seen(2, 51)]
     assert watchers_see_every_write(history(rows, keys=6), settle_s=0.025).status is Status.HOLDS
     assert watchers_see_every_write(history(rows, keys=6), settle_s=0.01).status is Status.BROKEN
+
+
+@pytest.mark.parametrize("prober", ["prober", "probe b", "probe nats-1 b"])
+def test_the_probes_of_the_runner_are_nothing_a_watcher_asked_for(prober: str) -> None:
+    rows = [start(0), *PUTS, seen(1, 50), seen(2, 51), seen(3, 52), put(4, client=1, at=60), LATE]
+    named = history(rows, keys=6, clients=["w0.writer 0", prober])
+    assert watchers_see_every_write(named).status is Status.HOLDS
+    assert watchers_see_every_write(named).evidence["demanded"] == 3
+    other = history(rows, keys=6, clients=["w0.writer 0", "w0.writer 1"])
+    assert watchers_see_every_write(other).status is Status.BROKEN
+
+
+def test_a_watcher_that_saw_nothing_owes_what_was_written_to_its_bucket() -> None:
+    """It is told of two buckets apart by its last word, for no event tells its bucket."""
+    rows = [start(0), *PUTS, op(Kind.PUT, 40, 41, value=4, revision=1, key=5), LATE]
+    it = history(rows, keys=6)
+    keys = (*it.keys[:5], Key("c", "k5"))
+    ended = {name: Observation("watch_end", 0, {"client": WATCHER, "bucket": name}) for name in "bc"}
+    for name, missed in (("b", 3), ("c", 1)):
+        verdict = watchers_see_every_write(replace(it, keys=keys, observations=(ended[name],)))
+        assert (verdict.status, verdict.evidence["missed"]) == (Status.BROKEN, missed)
 
 
 @QUICK

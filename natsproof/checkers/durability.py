@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from natsproof.checkers import Checker
 from natsproof.checkers.exhibits import MOST, count, exhibit
+from natsproof.checkers.two_leaders import refusals_in_doubt
 from natsproof.checkers.windows import fault_name, phases
 from natsproof.checkers.windows import windows as windows_of
 from natsproof.checkers.writes import WriteLog, bucket_by_key, foreign, rows_of, ttl_ns_by_key, write_log
@@ -67,8 +68,13 @@ def no_acknowledged_put_is_lost(history: History, *, early_s: float = 0.05, refu
 
 def no_acknowledged_put_is_lost_by_two_leaders(history: History) -> Verdict:
     """`no_acknowledged_put_is_lost` where a deposed leader may refuse what its successor stores: such
-    writes are counted as `refused_yet_stored`; the guarantee is about acknowledged ones alone."""
-    return no_acknowledged_put_is_lost(history, refusals=False)
+    writes are counted as `refused_yet_stored`; the guarantee is about acknowledged ones alone. A deletion
+    refused so may explain that a key is absent."""
+    verdict = no_acknowledged_put_is_lost(refusals_in_doubt(history), refusals=False)
+    if "refused_yet_stored" not in verdict.evidence:
+        return verdict
+    stored = len(write_log(history).refused_rows)
+    return replace(verdict, evidence={**verdict.evidence, "refused_yet_stored": stored})
 
 
 @dataclass(frozen=True, slots=True)

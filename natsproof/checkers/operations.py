@@ -15,6 +15,7 @@ from natsproof.checkers.durability import no_acknowledged_put_is_lost
 from natsproof.checkers.exhibits import MOST, count, exhibit
 from natsproof.checkers.guards import What
 from natsproof.checkers.windows import fault_name, windows
+from natsproof.checkers.writes import of_the_runner
 from natsproof.contract.model import Contract
 from natsproof.history import NEVER_NS, History, Kind, Operations, Outcome
 from natsproof.verdict import Exhibit, Status, Verdict, broken, holds, unknown
@@ -79,7 +80,7 @@ def a_full_bucket_refuses_cleanly(history: History) -> Verdict:
         return unknown(f"no bucket was filled: {', '.join(missing) or 'no twin was made'}")
     own = history.of_bucket(twin["bucket"])
     ops = own.operations
-    put = (ops.kind <= Kind.UPDATE) & ~_of_the_runner(own)
+    put = (ops.kind <= Kind.UPDATE) & ~of_the_runner(own)
     full_ns, room_ns = history.marks["full"], history.marks["room"]
     tried = put & (ops.call_ns >= full_ns) & (ops.call_ns < room_ns)
     again = put & (ops.call_ns >= room_ns) & (ops.call_ns < history.marks["refilled"])
@@ -112,12 +113,6 @@ def a_full_bucket_refuses_cleanly(history: History) -> Verdict:
         f"{evidence['acknowledged_with_room']} taken again",
         **evidence,
     )
-
-
-def _of_the_runner(history: History) -> NDArray[np.bool_]:
-    names = [str(name) for name in history.meta.get("clients", ())]
-    runners = [i for i, name in enumerate(names) if name.startswith(("prober", "probe "))]
-    return np.isin(history.operations.client, runners)
 
 
 def _said(history: History, text: str) -> NDArray[np.bool_]:

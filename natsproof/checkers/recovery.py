@@ -14,18 +14,24 @@ from natsproof.history import History, Kind, Outcome
 from natsproof.verdict import Exhibit, Verdict, broken, holds, unknown
 
 SINCE = ("injected", "healed")
+UNTIL = ("next fault", "healing")
 
 
-def writes_resume_within(budget_s: float, *, fault: object = None, since: str = "injected") -> Checker:
+def writes_resume_within(
+    budget_s: float, *, fault: object = None, since: str = "injected", until: str = "next fault"
+) -> Checker:
     """After each `fault` every bucket acknowledges writes again within `budget_s` seconds.
 
     Counted from the moment the fault was `injected` (a death that the quorum survives), or `healed`
     (one that it does not), until the next fault: the longest time without an acknowledged write while
-    clients were writing. UNKNOWN if nobody wrote, or the record ends inside an outage shorter than the
-    budget.
+    clients were writing. With `until="healing"` only outages that began before it was taken away: it is
+    another promise what healing itself may interrupt. UNKNOWN if nobody wrote, or the record ends inside
+    an outage shorter than the budget.
     """
     if since not in SINCE:
         raise ValueError(f"since={since!r}; valid: {', '.join(SINCE)}")
+    if until not in UNTIL:
+        raise ValueError(f"until={until!r}; valid: {', '.join(UNTIL)}")
     name = "any fault" if fault is None else fault_name(fault)
 
     def checker(history: History) -> Verdict:
@@ -33,7 +39,7 @@ def writes_resume_within(budget_s: float, *, fault: object = None, since: str = 
         if not own:
             return unknown(f"{name} did not land, so there is no recovery to measure")
         measured = [
-            (window, bucket, *_longest(history, window, mask, since))
+            (window, bucket, *_longest(history, window, mask, since, until))
             for window in own
             for bucket, mask in _by_bucket(history)
         ]
@@ -61,11 +67,13 @@ def _by_bucket(history: History) -> list[tuple[str, NDArray[np.bool_]]]:
 
 
 def _longest(
-    history: History, window: Window, mask: NDArray[np.bool_], since: str
+    history: History, window: Window, mask: NDArray[np.bool_], since: str, until: str
 ) -> tuple[float, bool, int]:
     """(seconds of the longest gap, whether it never ended, writes called in the span)."""
     from_ns = window.injected_ns if since == "injected" else window.healed_ns
     later = [w.began_ns for w in windows(history, landed=False) if w.began_ns > from_ns]
+    if until == "healing":
+        later.append(window.heal_began_ns)
     until_ns = min(later, default=end_ns(history) + 1)
     lasting, open_end = gaps(history, mask).within(from_ns, until_ns)
     call = history.operations.call_ns[mask]

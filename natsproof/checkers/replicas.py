@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from natsproof.checkers.exhibits import MOST, count, exhibit
 from natsproof.checkers.segments import pack
+from natsproof.checkers.two_leaders import refusals_in_doubt
 from natsproof.checkers.writes import WriteLog, bucket_by_key, foreign, ttl_ns_by_key, write_log
 from natsproof.history import ABSENT, NONE, History, Kind, Outcome
 from natsproof.verdict import Exhibit, Verdict, broken, holds, unknown
@@ -65,7 +66,8 @@ def replicas_are_equal(history: History) -> Verdict:
 def every_replica_holds_what_was_acknowledged(history: History) -> Verdict:
     """On each server's own store the last message of every key is its last acknowledged write or a
     later one. Keys that may have expired, or that only a deletion of unknown outcome can explain, are
-    not judged."""
+    not judged. What a deposed leader refused its successor may have stored (docs/findings.md, 1)."""
+    history = refusals_in_doubt(history)
     audit = _Audit(history)
     if reason := audit.unread():
         return unknown(reason)

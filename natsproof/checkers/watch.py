@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 
 from natsproof.checkers.exhibits import MOST, count, end_ns, exhibit
 from natsproof.checkers.segments import pack
-from natsproof.checkers.writes import BY_SERVER, WriteLog, bucket_by_key, ttl_ns_by_key, write_log
+from natsproof.checkers.writes import (
+    BY_SERVER,
+    WriteLog,
+    bucket_by_key,
+    of_the_runner,
+    ttl_ns_by_key,
+    write_log,
+)
 from natsproof.history import NEVER_NS, NONE, History, Kind, Outcome
 from natsproof.verdict import Exhibit, Verdict, broken, holds, unknown
 
@@ -102,9 +109,16 @@ def watchers_see_every_write(
 
 
 def _sessions(history: History) -> list[_Session]:
-    """Events of each client, cut at its WATCH_STARTs. A client watches one bucket."""
+    """Events of each client, cut at its WATCH_STARTs. A client watches one bucket: where no event names it,
+    its observation `watch_end` does, or there is but one."""
     ops = history.operations
-    _, bucket = bucket_by_key(history)
+    names, bucket = bucket_by_key(history)
+    silent = {
+        int(o.data["client"]): names.index(o.data["bucket"])
+        for o in history.observed("watch_end")
+        if o.data["bucket"] in names
+    }
+    only = 0 if len(set(bucket.tolist())) == 1 else NONE
     starts = np.flatnonzero(ops.kind == Kind.WATCH_START)
     events = np.flatnonzero((ops.kind >= Kind.WATCH_PUT) & (ops.kind <= Kind.WATCH_EXPIRED))
     out = []
@@ -113,7 +127,7 @@ def _sessions(history: History) -> list[_Session]:
         own = events[ops.client[events] == client]  # in the order of delivery
         keys = ops.key[own] if len(own) else ops.key[own_starts]
         known = keys[keys >= 0]
-        its_bucket = int(bucket[known[0]]) if len(known) else (0 if len(set(bucket.tolist())) == 1 else NONE)
+        its_bucket = int(bucket[known[0]]) if len(known) else silent.get(client, only)
         cuts = np.searchsorted(own, own_starts)
         for number, start in enumerate(own_starts.tolist()):
             end = int(cuts[number + 1]) if number + 1 < len(cuts) else len(own)
@@ -209,6 +223,8 @@ class _Demand:
         _, bucket_of = bucket_by_key(history)
         until = history.marks.get("end", end_ns(history))
         own = np.flatnonzero(log.positioned())
+        # What the runner itself puts to see whether writes are taken has keys that nobody watches.
+        own = own[(log.row[own] < 0) | ~of_the_runner(history)[log.row[own]]]
         if not every:
             own = own[~_may_be_gone(history, log, own, until)]
         own = own[np.argsort(log.revision[own], kind="stable")]

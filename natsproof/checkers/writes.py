@@ -157,13 +157,14 @@ def _with_markers(history: History, log: WriteLog) -> WriteLog:
     """Resolve deletions of unknown outcome by the markers that were seen, and add the server's own.
 
     A marker is seen by a watcher, in a replica's store, by a read that was told its revision, or by a
-    create that was accepted on it. Only the first two show a deletion by the server: expiry.
+    create that was stored on it. Only the first two show a deletion by the server: expiry.
     """
     ops = history.operations
     shows = kinds_mask(ops.kind, MARKERS) & (ops.revision >= 0) & (ops.value == ABSENT)
     told = kinds_mask(ops.kind, (Kind.GET, Kind.FINAL_GET)) & (ops.revision >= 0) & (ops.value == ABSENT)
-    on = (ops.kind == Kind.CREATE) & (ops.expected > 0)
-    marker = rows_of((shows | told | on) & (ops.outcome == Outcome.OK))
+    on = np.zeros(len(ops), dtype=np.bool_)
+    on[log.row[log.happened & (log.kind == Kind.CREATE) & (log.expected > 0)]] = True
+    marker = rows_of(((shows | told) & (ops.outcome == Outcome.OK)) | on)
     if not len(marker):
         return log
     at = np.where(on[marker], ops.expected[marker], ops.revision[marker])
@@ -245,6 +246,13 @@ def ttl_ns_of(history: History, bucket: str) -> int:
     """A bucket's time to live, 0 if it has none."""
     info = history.meta.get("buckets", {}).get(bucket, {})
     return int(float(info.get("ttl_s") or 0) * 1e9)
+
+
+def of_the_runner(history: History) -> NDArray[np.bool_]:
+    """Operations of the trial itself, which puts to see whether writes are taken: no workload's."""
+    names = [str(name) for name in history.meta.get("clients", ())]
+    runners = [i for i, name in enumerate(names) if name.startswith(("prober", "probe "))]
+    return np.isin(history.operations.client, runners)
 
 
 def ttl_ns_by_key(history: History) -> NDArray[np.int64]:
