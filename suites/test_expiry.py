@@ -66,7 +66,7 @@ def test_watchers_are_told_of_each_expiry_as_their_bucket_is_made(certify, contr
     history = certify.run(trial)
     late_s = contract.promises.expiry_late_s
     promise = contract.promises.at("expiry_late_s")
-    certify.that(history, values_expire_on_time(late_s, after_faults=True), promise=promise)
+    certify.that(history, values_expire_on_time(late_s, after_faults=True), given=[settled], promise=promise)
     certify.that(
         history,
         watchers_are_told_of_expiries(late_s, after_faults=True),

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from natsproof.checkers.replicas import replicas_are_equal
 from natsproof.history import Kind, Outcome
 from natsproof.trial import audit
+from natsproof.verdict import Status
 from tests.loopback import LoopbackCluster
 from tests.mutants.lies import GET, refusal
 from tests.mutants.wire import Lie, Link, Sent
@@ -68,3 +70,32 @@ def test_every_store_is_read_once_there_is_a_meta_leader(cluster: LoopbackCluste
         history = carry_out(seen, tmp_path, duration_s=0.5)
     (found,) = history.observed("replica_audit")
     assert (lie.left, found.data["unread"]) == (0, [])
+
+
+class LateWrite(Lie):
+    """A put that waited in a route: it arrives after the first of a bucket's stores was read."""
+
+    def __init__(self, bucket: str) -> None:
+        self.bucket, self.put, self.stored = bucket, "", False
+
+    def sent(self, link: Link, message: Sent) -> bool:
+        if message.subject.startswith(f"$KV.{self.bucket}."):
+            self.put = message.subject
+        elif not self.stored and message.subject.startswith(f"$JS.API.CONSUMER.DELETE.KV_{self.bucket}"):
+            self.stored = True
+            link.forward(Sent(self.put, "", b"", b"late"))
+        return True
+
+
+@pytest.mark.cluster
+def test_stores_are_read_again_when_something_arrived_between_two(
+    cluster: LoopbackCluster, tmp_path: Path
+) -> None:
+    lie = LateWrite("message_state")
+    with seen_through(cluster, lie) as seen:
+        history = carry_out(seen, tmp_path, duration_s=0.5)
+    (found,) = history.observed("replica_audit")
+    assert lie.stored and len(set(found.data["rows"].values())) == 1
+    rows = history.of_kinds(Kind.REPLICA_ROW)
+    assert len(rows) == 3 * found.data["rows"]["nats-0"]
+    assert replicas_are_equal(history).status is Status.HOLDS

@@ -195,6 +195,34 @@ def test_a_fault_that_is_on_when_a_value_is_due_may_delay_its_end_by_its_own_len
     assert values_expire_on_time(LATE_S, after_faults=True)(still).status is Status.BROKEN
 
 
+@pytest.mark.parametrize(
+    ("name", "later", "wanted"),
+    [
+        ("Pause()", [read(60, 1)], Status.HOLDS),
+        ("Pause()", [read(60, 1, kind=Kind.DIRECT_GET)], Status.BROKEN),  # a replica that is behind
+        ("Pause()", [], Status.BROKEN),
+        ("Kill()", [read(60, 1)], Status.BROKEN),
+    ],
+)
+def test_what_is_shown_again_was_not_gone(name: str, later: list[Row], wanted: Status) -> None:
+    rows = [PUT, read(20, 1), read(40), *later, read(140)]
+    it = history(rows, ttl_s=0.1, injections=[fault(10, 15, name=name)])
+    assert values_expire_on_time(LATE_S)(it).status is wanted
+
+
+@pytest.mark.parametrize(("marker_ns", "wanted"), [(0, Status.BROKEN), (1, Status.HOLDS)])
+def test_where_the_leader_alone_removes_values_all_wait_for_one(marker_ns: int, wanted: Status) -> None:
+    """The last server is back at 170, but they agree on a leader at 200 only (docs/findings.md, 54)."""
+    it = history([PUT, read(210, 1), read(225)], ttl_s=0.1, injections=[fault(90, 170)])
+    twin = Observation("twin", 0, {"bucket": "b", "config": {"subject_delete_marker_ttl": marker_ns}})
+    looks = [
+        Observation("replicas", at * MS, {"a": {"KV_b": [1, 9, 9, 99, {"b": [current, 0.1, 0]}]}})
+        for at, current in ((180, False), (200, True))
+    ]
+    it = replace(it, observations=(twin, *looks))
+    assert values_expire_on_time(LATE_S, after_faults=True)(it).status is wanted
+
+
 def test_the_servers_own_time_narrows_the_bounds() -> None:
     slow = op(Kind.PUT, 0, 60, value=1, revision=1, created=5 * MS)
     rows = [slow, read(90, 1), read(130, 1), read(170)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import gc
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -54,7 +55,11 @@ def test_an_accepted_write_is_judged_by_what_was_there(
     ("found", "at_s", "wrong"),
     [
         (Found(True), 10.5, "gone 0.5 s after its last write, its TTL is 1 s"),
-        (Found(True, "ann/1", 5), 13.5, "revision 5 is shown, though it was released or has expired"),
+        (
+            Found(True, "ann/1", 5),
+            13.5,
+            "revision 5 is shown 3.5 s after its last write, though it was released",
+        ),
         (Found(True, "bob/9", 4), 10.5, "revision 4 is shown, the last is 5"),
         (Found(True, "ann/1", 5), 10.5, ""),
         (Found(True), 11.5, ""),
@@ -67,6 +72,23 @@ def test_a_read_is_judged_by_what_was_there(found: Found, at_s: float, wrong: st
     with pytest.raises(WrongAnswer, match=wrong):
         held().read(found, at_s, at_s + 0.01)
     return None
+
+
+def test_what_lapsed_at_one_leader_another_may_show_until_the_bound() -> None:
+    """Every replica lets values expire by itself (docs/findings.md, 53)."""
+    model, shown = held(), Found(True, "ann/1", 5)
+    model.lapsed()
+    assert model.free(11.3)
+    with pytest.raises(WrongAnswer, match="its last write, though it was released or has expired"):
+        model.read(shown, 11.3, 11.4)
+    model.moved()
+    assert not model.free(11.3)
+    model.read(shown, 11.3, 11.4)
+    with pytest.raises(WrongAnswer, match="its last write, though it was released or has expired"):
+        model.read(shown, 13.2, 13.3)
+    model.lapsed()
+    model.wrote("create", 0, Written(OK, "bob/1", 6), 13.4, 13.5)
+    assert model.alive(13.6) and not model.free(13.6)
 
 
 def test_after_a_write_in_doubt_only_tokens_are_judged() -> None:
@@ -100,6 +122,31 @@ class Server:
         return Found(True, f"x/{self.revision}", self.revision) if self.revision else Found(True)
 
 
+class TakesTurns(Server):
+    """One holder at a time, for a second; what is given up is free at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.until_s = 0.0
+
+    async def create(self, key: str) -> Written:
+        if time.monotonic() < self.until_s:
+            return Written(REFUSED, "n")
+        self.until_s = time.monotonic() + 1.0
+        return await super().create(key)
+
+    async def update(self, key: str, revision: int) -> Written:
+        self.until_s = 0.0
+        return await self.create(key) if revision == self.revision else Written(REFUSED, "n")
+
+    async def delete(self, key: str, revision: int) -> Written:
+        self.until_s, self.revision = 0.0, self.revision + 1
+        return Written(OK, "", self.revision)
+
+    async def read(self, key: str) -> Found:
+        return await super().read(key) if time.monotonic() < self.until_s else Found(True)
+
+
 def contender(model: Model, server: Any, name: str) -> Contender:
     one = Contender(None, "locks", "lock", name, model)
     one.store.store = server
@@ -122,6 +169,7 @@ def test_what_is_lost_is_lost_for_the_client_and_known_to_the_model(lose: str, w
     assert asyncio.run(ann.acquire(lose)) is won
     assert server.asked == asked
     assert (model.last is not None) is bool(asked)
+    assert ann.store.lose == ""  # what comes next loses nothing
 
 
 def test_the_script_is_python_and_ends_with_what_is_wrong() -> None:
@@ -141,16 +189,36 @@ def test_the_script_is_python_and_ends_with_what_is_wrong() -> None:
 class Replaying(Table):
     """Its servers give every lock to everybody; a leader's move does nothing."""
 
-    def __init__(self) -> None:
-        self.loop, self.deadline = asyncio.new_event_loop(), Deadline.within(60)
-        self.ttl_s, self.late_s, self.shortest, self.moves = 1.0, 2.0, None, 0
+    def __init__(self, server: type[Server] = Server) -> None:
+        self.loop, self.deadline, self.server = asyncio.new_event_loop(), Deadline.within(60), server
+        self.ttl_s, self.late_s, self.shortest = 1.0, 2.0, None
+        self.plays = self.steps = self.lapses = self.moves = 0
 
     def contenders(self, key: str) -> list[Contender]:
-        model, server = Model(1.0, 2.0), Server()
+        model, server = Model(1.0, 2.0), self.server()
         return [contender(model, server, name) for name in ("ann", "bob", "cy")]
 
     def move_leader(self, how: str) -> None:
         self.moves += 1
+
+
+def test_what_chance_left_out_is_played_on_purpose() -> None:
+    """Servers that give every lock to everybody are found out in that play too."""
+    table = Replaying()
+    try:
+        table.play_for_sure()
+    finally:
+        table.loop.close()
+    assert table.shortest is not None and "its last write, though it was released" in table.shortest.wrong
+
+
+def test_a_play_for_sure_has_all_that_the_claim_wants() -> None:
+    table = Replaying(TakesTurns)
+    try:
+        table.play_for_sure()
+    finally:
+        table.loop.close()
+    assert (table.shortest, table.lapses, table.moves) == (None, 2, 1)
 
 
 def test_steps_that_are_not_needed_are_left_out() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 from natsproof.clock import NS_PER_S
-from natsproof.history import Kind
+from natsproof.history import Kind, Outcome
 from natsproof.lock import OK, REFUSED, Found, Lock, Written
 from natsproof.workloads.locks import Locks
 
@@ -73,3 +73,31 @@ def test_holders_stall_as_often_as_they_should_however_chance_has_it() -> None:
     assert [n for n, stalls in enumerate(stalled) if stalls] == [6, 13, 20, 27]
     scene = SimpleNamespace(kept={})
     assert not any(Locks(stall_share=0)._stalls(scene, never) for _ in range(99))  # type: ignore[arg-type]
+
+
+def test_pinned_contenders_want_a_lock_of_their_own_first() -> None:
+    """So that each server has a holder when its neighbour is cut off (docs/findings.md, 54)."""
+    asked: list[list[str]] = [[] for _ in range(5)]
+
+    def client(number: int) -> Any:
+        async def create(_: str, key: str) -> Any:
+            asked[number].append(key)
+            return SimpleNamespace(outcome=Outcome.FAILED, value=-1, revision=-1)
+
+        return SimpleNamespace(create=create)
+
+    async def drive(work: Locks) -> None:
+        turns = iter(range(20))
+
+        async def rest(_: float) -> bool:
+            await asyncio.sleep(0)
+            return next(turns, None) is not None
+
+        kept = {"contenders": [client(number) for number in range(5)], "plots": [("locks", 4.0)]}
+        await work.drive(
+            cast("Any", SimpleNamespace(rest=rest, rng=random.Random(1), kept=kept, key=lambda name: name))
+        )
+
+    asyncio.run(drive(Locks(("locks",), contenders=5, locks=3, pinned=True)))
+    assert [keys[0] for keys in asked] == ["lock0", "lock1", "lock2", "lock0", "lock1"]
+    assert len({key for keys in asked for key in keys[1:]}) == 3

@@ -151,7 +151,7 @@ def test_a_restore_owes_what_was_acknowledged_before_the_backup(rows: list[Any],
 
 def filled(*rows: Any, held: int = 90) -> History:
     marks = {"full": 10.0, "room": 20.0, "refilled": 30.0}
-    seen = history(list(rows), errors=(operations.FULL, "TimeoutError"), marks=marks)
+    seen = history(list(rows), errors=(operations.FULL, "TimeoutError", "no responders"), marks=marks)
     facts = {"bucket": seen.keys[0].bucket, "max_bytes": 100}
     states = {"b-0": {f"KV_{seen.keys[0].bucket}": [1, 2, 2, held, {}]}}
     return replace(
@@ -165,6 +165,18 @@ AGAIN = op(Kind.PUT, 21, 22, value=3, revision=3)
 
 def test_a_full_bucket_that_refuses_for_its_size_holds() -> None:
     assert operations.a_full_bucket_refuses_cleanly(filled(PUT_1, REFUSED, AGAIN)).status is Status.HOLDS
+
+
+@pytest.mark.parametrize(("others", "wanted"), [(4, Status.HOLDS), (3, Status.BROKEN)])
+def test_few_writes_without_an_answer_say_nothing_about_a_full_bucket(others: int, wanted: Status) -> None:
+    """A fifth at most; who refuses by silence does not refuse cleanly (docs/findings.md, 54)."""
+    refused = [op(Kind.PUT, 11, 12, value=10 + n, outcome=Outcome.FAILED, error=0) for n in range(others)]
+    again = [op(Kind.PUT, 21, 22, value=20 + n, revision=3 + n) for n in range(others)]
+    unanswered = op(Kind.PUT, 11, None, value=5, error=1)
+    nobody = op(Kind.PUT, 22, 23, value=6, outcome=Outcome.FAILED, error=2)
+    for silent in (unanswered, nobody):
+        seen = filled(PUT_1, *refused, silent, *again)
+        assert operations.a_full_bucket_refuses_cleanly(seen).status is wanted
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from natsproof.checkers import Checker
 from natsproof.checkers.exhibits import MOST, count, exhibit
 from natsproof.checkers.segments import pack, running_max
-from natsproof.checkers.windows import Window, due_after_faults, healed_ns
+from natsproof.checkers.two_leaders import two_may_lead
+from natsproof.checkers.windows import Window, caught_up_ns, due_after_faults, healed_ns
 from natsproof.checkers.writes import WriteLog, created_ns, ttl_ns_by_key, write_log
 from natsproof.history import ABSENT, NEVER_NS, NONE, History, Kind, Outcome
 from natsproof.verdict import Exhibit, Verdict, broken, holds, unknown
@@ -53,7 +55,9 @@ def values_expire_on_time(
     the write's call (for "early") and return (for "late") bound the moment. Seen through the leader, in
     direct gets and in each replica's own store; watchers must hear of an expiry within the same bounds,
     where the bucket tells them. Keys deleted by clients, or perhaps deleted, say nothing about early.
-    With `after_faults`, `late_s` counts from the healing of a fault that was on when a value was due.
+    With `after_faults`, `late_s` counts from the healing of a fault that was on when a value was due; where
+    the bucket leaves markers, which its leader alone does, from when its replicas were level again.
+    Where two may lead, an absence is early only if no later read through the leader shows the value.
     UNKNOWN unless some value was seen both alive and, when its time was over, gone.
     """
 
@@ -139,8 +143,17 @@ def _early(history: History, lives: Lifetimes, early_ns: int) -> Iterator[Findin
         mine = deletes & (log.key == ops.key[rows[i]]) & (log.call_ns < ops.return_ns[rows[i]])
         mine &= log.floating() | (log.happened & (log.revision > log.revision[last[i]]))
         mine &= log.row >= 0
-        if not mine.any():
+        if not mine.any() and not _shown_again(history, log, int(last[i]), int(rows[i])):
             yield "gone before its time:", (int(log.row[last[i]]), int(rows[i]))
+
+
+def _shown_again(history: History, log: WriteLog, write: int, row: int) -> bool:
+    """A deposed leader answered that read: what is really gone nobody shows again."""
+    ops = history.operations
+    if not two_may_lead(history, int(ops.call_ns[row])):
+        return False
+    later = (log.seen_write == write) & np.isin(ops.kind[log.seen], (Kind.GET, Kind.FINAL_GET))
+    return bool((ops.call_ns[log.seen[later]] > ops.return_ns[row]).any())
 
 
 def _late(history: History, lives: Lifetimes, late_ns: int, after_faults: bool) -> Iterator[Finding]:
@@ -167,9 +180,19 @@ def latest(
     """The last moment at which each write's value may be there; NEVER_NS where nothing bounds it."""
     bounded = (lives.ttl_ns[write] > 0) & (lives.last[write] < NEVER_NS)
     due = np.where(bounded, np.where(bounded, lives.last[write], 0) + lives.ttl_ns[write], NEVER_NS)
-    if after_faults:
-        return due_after_faults(history, due, late_ns, over_ns)
-    return np.where(bounded, np.where(bounded, due, 0) + late_ns, NEVER_NS)
+    if not after_faults:
+        return np.where(bounded, np.where(bounded, due, 0) + late_ns, NEVER_NS)
+    out = due_after_faults(history, due, late_ns, over_ns)
+    for bucket in _with_markers(history):
+        own = np.isin(lives.log.key[write], history.keys_of(bucket))
+        out[own] = due_after_faults(history, due[own], late_ns, partial(caught_up_ns, history, bucket=bucket))
+    return out
+
+
+def _with_markers(history: History) -> list[str]:
+    """Buckets where the leader alone removes what is over, so that all wait for one."""
+    twins = [o.data for o in history.observed("twin")]
+    return [str(d["bucket"]) for d in twins if d["config"].get("subject_delete_marker_ttl")]
 
 
 def _events(

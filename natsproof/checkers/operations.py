@@ -22,6 +22,8 @@ from natsproof.verdict import Exhibit, Status, Verdict, broken, holds, unknown
 
 #: What a server says when a stream's max_bytes would be passed; code 10077 says "store failed" in general.
 FULL = "503/10077 maximum bytes exceeded"
+NOBODY = "no responders"
+UNANSWERED_SHARE = 0.2
 
 
 def at_least_while(number: int, what: What, fault: object = None) -> Guard:
@@ -73,7 +75,8 @@ def every_write_before_the_backup_is_restored(history: History) -> Verdict:
 
 def a_full_bucket_refuses_cleanly(history: History) -> Verdict:
     """From the mark `full` to `room` every put and update is refused with 10077 for its size and none is
-    stored; the bucket never holds more than max_bytes; from `room` on puts are acknowledged again."""
+    stored; the bucket never holds more than max_bytes; from `room` on puts are acknowledged again. Up to a
+    fifth of either may go unanswered."""
     twin = next((o.data for o in history.observed("small_twin")), None)
     missing = [name for name in ("full", "room", "refilled") if name not in history.marks]
     if twin is None or missing:
@@ -95,11 +98,13 @@ def a_full_bucket_refuses_cleanly(history: History) -> Verdict:
         "acknowledged_with_room": int(np.count_nonzero(again & (ops.outcome == Outcome.OK))),
     }
     wrong: list[tuple[str, NDArray[np.intp]]] = []
+    refused_otherwise = tried & ~clean & (ops.outcome != Outcome.OK) & ~_few_unanswered(own, tried)
+    refused_again = again & (ops.outcome != Outcome.OK) & ~_few_unanswered(own, again)
     if len(rows := np.flatnonzero(tried & (ops.outcome == Outcome.OK))):
         wrong.append((f"{count(len(rows), 'write')} acknowledged by a full bucket", rows))
-    if len(rows := np.flatnonzero(tried & ~clean & (ops.outcome != Outcome.OK))):
+    if len(rows := np.flatnonzero(refused_otherwise)):
         wrong.append((f"{count(len(rows), 'write')} not refused as {FULL!r}", rows))
-    if len(rows := np.flatnonzero(again & (ops.outcome != Outcome.OK))):
+    if len(rows := np.flatnonzero(refused_again)):
         wrong.append((f"{count(len(rows), 'write')} refused though room had been made", rows))
     if most > int(twin["max_bytes"]):
         wrong.append((f"the bucket held {most:,} bytes, more than its {twin['max_bytes']:,}", rows[:0]))
@@ -113,6 +118,13 @@ def a_full_bucket_refuses_cleanly(history: History) -> Verdict:
         f"{evidence['acknowledged_with_room']} taken again",
         **evidence,
     )
+
+
+def _few_unanswered(history: History, asked: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Those of `asked` that nobody answered, unless they are more than a fifth of it."""
+    silent = asked & ((history.operations.outcome == Outcome.UNKNOWN) | _said(history, NOBODY))
+    few = np.count_nonzero(silent) <= np.count_nonzero(asked) * UNANSWERED_SHARE
+    return silent if few else np.zeros_like(silent)
 
 
 def _said(history: History, text: str) -> NDArray[np.bool_]:

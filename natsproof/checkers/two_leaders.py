@@ -27,7 +27,7 @@ def refusals_in_doubt(history: History) -> History:
 
     The same history where no such fault landed: there a refusal is a refusal. Idempotent.
     """
-    begins = [i.began_ns for i in history.injections if i.landed and fault_name(i.fault) in DEPOSING]
+    begins = _begins(history)
     if not begins:
         return history
     ops = history.operations
@@ -38,3 +38,12 @@ def refusals_in_doubt(history: History) -> History:
     outcome, return_ns = ops.outcome.copy(), ops.return_ns.copy()
     outcome[doubt], return_ns[doubt] = Outcome.UNKNOWN, NEVER_NS
     return history.with_operations(replace(ops, outcome=outcome, return_ns=return_ns))
+
+
+def two_may_lead(history: History, at_ns: int) -> bool:
+    """Whether such a fault has begun by then: a deposed leader may answer reads until it learns of it."""
+    return any(began <= at_ns for began in _begins(history))
+
+
+def _begins(history: History) -> list[int]:
+    return [i.began_ns for i in history.injections if i.landed and fault_name(i.fault) in DEPOSING]

@@ -24,6 +24,8 @@ from natsproof.history import NONE, Kind
 HEARTBEAT_S = 0.5
 #: Silence after which the consumer is taken for dead: several heartbeats and a slow machine.
 SILENCE_S = 2.5
+#: As many in a row say that nothing more will come.
+HEARTBEATS = 3
 _BASE = {"ack_policy": "none", "replay_policy": "instant", "mem_storage": True, "num_replicas": 1}
 
 
@@ -209,16 +211,18 @@ async def dump(
         if server not in wanted:
             return ""
         left = int(info["num_pending"]) + int(info["delivered"]["consumer_seq"])
-        number = 0
+        number = heartbeats = 0
         while left:
             try:
                 message = await subscription.next_msg(timeout=max(0.01, min(SILENCE_S, deadline.left_s)))
             except nats.errors.TimeoutError:
                 raise ClusterError(f"{server}: {left} messages of {bucket} are missing") from None
             if not message.reply.startswith("$JS.ACK."):
-                if deadline.passed:
+                heartbeats += 1  # the server has nothing to send: what was left has expired meanwhile
+                if heartbeats > HEARTBEATS or deadline.passed:
                     raise ClusterError(f"{server}: {left} messages of {bucket} are missing")
                 continue
+            heartbeats = 0
             event = delivery(message.reply)
             if event.number != number + 1:
                 raise ClusterError(f"{server}: consumer number {event.number} after {number}")

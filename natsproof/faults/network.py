@@ -15,8 +15,8 @@ from natsproof.faults.sight import PlatformView, confirmed, knock, look, server_
 #: Raft heartbeats come every second: longer silence than this means that none came through.
 SILENT_S = 1.8
 WITNESS_S = 8.0
-#: How long a cut waits for the one before to be over.
-CALM_S = 8.0
+#: How long a cut waits for the one before to be over: after one the meta group may have no leader for 9 s.
+CALM_S = 20.0
 SIDES = ("both", "victims", "others")
 
 

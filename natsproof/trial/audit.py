@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
@@ -25,7 +26,6 @@ from natsproof.cluster import Cluster
 from natsproof.errors import ClusterError
 from natsproof.faults.sight import PlatformView, look
 from natsproof.history import NONE, Kind
-from natsproof.recorder import Recorder
 from natsproof.trial.scene import Stage
 
 PROBE_TIMEOUT_S = 1.0
@@ -38,6 +38,8 @@ SILENCE_S = 20.0
 AGAIN_S = 0.2
 #: Chance that three servers are not all drawn in 60 placements: 1 in 10^10.
 PLACEMENTS = 60
+#: How often all stores are read because the bucket grew meanwhile.
+AUDITS = 3
 
 
 async def accepts_writes(
@@ -151,48 +153,78 @@ async def final_reads(stage: Stage, clients: Sequence[RecordingClient]) -> None:
         stage.recorder.observe("final_reads", {"cut_off_after_s": AUDIT_S, "keys": len(wanted)})
 
 
+@dataclass(frozen=True)
+class _Store:
+    """What one server's store held, and when it was read."""
+
+    began_ns: int
+    over_ns: int
+    rows: list[tuple[str, Msg, Delivery]]
+
+
 async def replica_rows(stage: Stage, client: RecordingClient, bucket: str) -> None:
     """REPLICA_ROW of every message of the trial's keys in every server's store.
 
     `server` is whose store it is, `value` ABSENT for a marker. An observation `replica_audit` names the
-    servers that were read and those that could not be.
+    servers that were read and those that could not be. A put of long ago may arrive only now, out of a
+    route that was silent, after one store was read and before the next: then all are read again.
     """
-    recorder: Recorder = stage.recorder
     reader = client.fork(f"audit {bucket}")
+    for left in reversed(range(AUDITS)):
+        before = await _last_revision(reader, bucket)
+        stores, problem = await _stores(stage, reader, bucket)
+        if not left or NONE in (before, last := await _last_revision(reader, bucket)) or last == before:
+            break
     ordinals = {server.name: server.ordinal for server in stage.cluster.servers}
-    wanted, rows = set(ordinals), dict.fromkeys(ordinals, 0)
+    for name, store in stores.items():
+        for key, message, event in store.rows:
+            stage.recorder.event(
+                Kind.REPLICA_ROW,
+                reader.index,
+                stage.recorder.key(bucket, key),
+                server=ordinals[name],
+                revision=event.revision,
+                value=value_of(message.data, key, message.headers),
+                created_ns=event.created_ns,
+                call_ns=store.began_ns,
+                return_ns=store.over_ns,
+            )
+    unread = sorted(set(ordinals) - set(stores))
+    rows = {name: len(stores[name].rows) if name in stores else 0 for name in ordinals}
+    facts = {"bucket": bucket, "read": sorted(stores), "unread": unread, "rows": rows, "problem": problem}
+    stage.recorder.observe("replica_audit", facts)
+
+
+async def _stores(stage: Stage, reader: RecordingClient, bucket: str) -> tuple[dict[str, _Store], str]:
+    """Each server's store, as far as they could be read in time, and what went wrong last."""
+    wanted, stores = {server.name for server in stage.cluster.servers}, {}
     deadline, problem = Deadline.within(AUDIT_S), ""
     placed, answer_due = 0, Deadline.within(SILENCE_S)
-    pending: list[tuple[str, str, Msg, Delivery]] = []
-
     while wanted and placed < PLACEMENTS and not (deadline.passed or answer_due.passed):
-        pending.clear()
+        rows: list[tuple[str, Msg, Delivery]] = []
+        began_ns = now_ns()
+
+        def keep(_: str, *row: Any, rows: list[Any] = rows) -> None:
+            rows.append(row)
+
         try:
             server = await dump(
-                reader,
-                bucket,
-                stage.prefix,
-                lambda *row: pending.append(row),
-                wanted=frozenset(wanted),
-                within_s=deadline.left_s,
+                reader, bucket, stage.prefix, keep, wanted=frozenset(wanted), within_s=deadline.left_s
             )
         except ClusterError as trouble:
             problem = str(trouble)
             await asyncio.sleep(AGAIN_S)
             continue
         placed, answer_due = placed + 1, Deadline.within(SILENCE_S)
-        wanted.discard(server)
-        for name, key, message, event in pending:
-            rows[name] += 1
-            recorder.event(
-                Kind.REPLICA_ROW,
-                reader.index,
-                recorder.key(bucket, key),
-                server=ordinals.get(name, NONE),
-                revision=event.revision,
-                value=value_of(message.data, key, message.headers),
-                created_ns=event.created_ns,
-            )
-    read = sorted(set(ordinals) - wanted)
-    facts = {"bucket": bucket, "read": read, "unread": sorted(wanted), "rows": rows, "problem": problem}
-    recorder.observe("replica_audit", facts)
+        if server in wanted:
+            wanted.discard(server)
+            stores[server] = _Store(began_ns, now_ns(), rows)
+    return stores, problem
+
+
+async def _last_revision(client: RecordingClient, bucket: str) -> int:
+    """The bucket's, NONE if nobody tells it."""
+    try:
+        return int((await client.api(f"STREAM.INFO.KV_{bucket}"))["state"]["last_seq"])
+    except ClusterError:
+        return NONE

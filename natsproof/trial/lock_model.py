@@ -19,6 +19,8 @@ from natsproof.lock import IN_DOUBT, OK, REFUSED, Found, Lock, NatsStore, Writte
 #: The server removes what is due a little early or late of the client's clock.
 EARLY_S = 0.1
 ANSWER_S = 1.0
+#: Where a marker stands it takes a read, and those are refused while nobody leads the meta group: up to 8 s.
+GIVEN_S = 10.0
 
 
 class WrongAnswer(AssertionError):
@@ -37,13 +39,15 @@ class _Last:
 
 @dataclass
 class Model:
-    """What one key must look like. `unsure`: a write timed out and may still take effect at any time."""
+    """What one key must look like. `unsure`: a write timed out and may still take effect at any time.
+    `gone`: its leader let the last write expire; each replica does so by itself, another later maybe."""
 
     ttl_s: float
     late_s: float
     last: _Last | None = None
     highest: int = 0
     unsure: bool = False
+    gone: bool = False
 
     def alive(self, at_s: float) -> bool:
         """Whether the lock is held for certain at this moment."""
@@ -53,7 +57,17 @@ class Model:
     def free(self, at_s: float) -> bool:
         """Whether it is free for certain."""
         last = self.last
-        return last is None or last.nonce is None or at_s > last.back_s + self.ttl_s + self.late_s
+        if self.gone or last is None or last.nonce is None:
+            return True
+        return at_s > last.back_s + self.ttl_s + self.late_s
+
+    def lapsed(self) -> None:
+        """The leader shows it no more."""
+        self.gone = True
+
+    def moved(self) -> None:
+        """Another leads now, and may show it until the bound (docs/findings.md, 53)."""
+        self.gone = False
 
     def wrote(self, verb: str, expected: int, written: Written, sent_s: float, back_s: float) -> None:
         """Judge one answered write, then believe it. Raises WrongAnswer."""
@@ -65,7 +79,7 @@ class Model:
             raise WrongAnswer(f"revision {written.revision} after {self.highest}: tokens must rise")
         if not self.unsure:
             self._allowed(verb, expected, sent_s, back_s)
-        self.highest = written.revision
+        self.highest, self.gone = written.revision, False
         nonce = None if verb == "delete" else written.nonce
         self.last = _Last(written.revision, nonce, sent_s, back_s)
 
@@ -83,12 +97,15 @@ class Model:
         if not found.certain or self.unsure:
             return
         if found.nonce is None and self.alive(back_s):
-            age_s = back_s - (self.last.sent_s if self.last else 0.0)
-            raise WrongAnswer(f"gone {age_s:.1f} s after its last write, its TTL is {self.ttl_s:g} s")
+            raise WrongAnswer(f"gone {self._age(back_s)}, its TTL is {self.ttl_s:g} s")
         if found.nonce is not None and self.free(sent_s):
-            raise WrongAnswer(f"revision {found.revision} is shown, though it was released or has expired")
+            shown = f"revision {found.revision} is shown {self._age(sent_s)}"
+            raise WrongAnswer(f"{shown}, though it was released or has expired")
         if found.nonce is not None and self.last and found.nonce != self.last.nonce:
             raise WrongAnswer(f"revision {found.revision} is shown, the last is {self.last.revision}")
+
+    def _age(self, at_s: float) -> str:
+        return f"{at_s - self.last.sent_s:.1f} s after its last write" if self.last else "without a write"
 
 
 class JudgedStore:
@@ -144,12 +161,13 @@ class Contender:
         self.revisions: list[int] = []  # those that were once its own, oldest first
 
     async def acquire(self, lose: str = "") -> bool:
-        """Try; a lock that is free for certain must be given within 3 s of tries."""
-        deadline = Deadline.within(3.0)
+        """Try; a lock that is free for certain must be given within GIVEN_S of tries."""
+        deadline = Deadline.within(GIVEN_S)
         while True:
             free = self.model.free(time.monotonic()) and not self.model.unsure
             self.store.lose = lose
             won = await self.lock.acquire()
+            self.store.lose = ""
             self._note()
             if won or lose or not free or self.model.unsure or not self.store.said.startswith(REFUSED):
                 return won
@@ -177,15 +195,17 @@ class Contender:
         if self.lock.revision and self.lock.revision not in self.revisions:
             self.revisions.append(self.lock.revision)
 
-    async def lapse(self) -> None:
-        """Wait until the lock is gone by itself. Raises WrongAnswer if it is gone early or stays."""
+    async def lapse(self) -> bool:
+        """Wait until the lock is gone by itself; whether that was seen. Raises WrongAnswer if it is gone
+        early or stays."""
         deadline = Deadline.within(self.model.ttl_s + self.model.late_s + 3.0)
         while not deadline.passed:
             found = await self.store.read(self.key)
             if found.certain and found.nonce is None:
-                self.model.last = None
-                return
+                self.model.lapsed()
+                return True
             await asyncio.sleep(0.05)
+        return False
 
 
 def believers(contenders: Sequence[Contender]) -> str:

@@ -48,7 +48,6 @@ class LockRules(RuleBasedStateMachine):
 
     def step(self, one: Contender, verb: str, *arguments: str) -> None:
         """Do it, and keep what was seen."""
-        self.table.steps += 1
         step = Step(verb, one.name, arguments)
         try:
             seen = self.table.do(step, self.contenders)
@@ -100,7 +99,6 @@ class LockRules(RuleBasedStateMachine):
         if rather_not or self.lapsed or not one.model.alive(time.monotonic()):
             return self.acquire(who, "")
         self.lapsed = True
-        self.table.lapses += 1
         return self.step(one, "lapse")
 
     @rule(how=st.sampled_from(MOVES))

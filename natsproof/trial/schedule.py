@@ -109,9 +109,10 @@ class Schedule:
             self._first.set()
             self._recorder.mark("first_fault")
         error = witness = ""
+        seen = False  # a witness compares with what was there before
         try:
             before = fault.sight(self._cluster, targets) if isinstance(fault, Sighted) else None
-            began = now_ns()
+            began, seen = now_ns(), True
             # mypy takes the Protocol at its word; Sighted allows a receipt.
             receipt: Any = fault.inject(self._cluster, targets)  # type: ignore[func-returns-value]
             before = before if receipt is None else receipt
@@ -119,7 +120,7 @@ class Schedule:
             error = f"{type(problem).__name__}: {problem}"
         injected = now_ns()
         try:
-            witness = _ask(fault, self._cluster, targets, before)
+            witness = _ask(fault, self._cluster, targets, before) if seen else ""
         except (NatsproofError, OSError) as problem:
             error = error or f"its witness: {type(problem).__name__}: {problem}"
         active.injection = Injection(

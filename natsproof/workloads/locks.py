@@ -54,7 +54,8 @@ class Locks:
     a holder whose lease ran out because nobody answered it, as soon as it is answered again.
 
     `pinned`: contender n speaks to server n (modulo their number) only, so that some are on either side of
-    a partition. `purge_every_s`: an operator purges one lock after the other, held or not, that often.
+    a partition, and wants lock n (modulo theirs) first, so that each server has holders. `purge_every_s`:
+    an operator purges one lock after the other, held or not, that often.
 
     `ttl_s` set: a twin of the bucket with that TTL; None: the bucket itself and its promised TTL. Each
     holding is a HELD row: from the answer to its create until the holder stopped believing; `revision`
@@ -105,7 +106,10 @@ class Locks:
 
     async def drive(self, scene: Scene) -> None:
         contenders: list[RecordingClient] = scene.kept["contenders"]
-        work = [self._contend(scene, client, random.Random(scene.rng.random())) for client in contenders]
+        work = [
+            self._contend(scene, client, random.Random(scene.rng.random()), number if self.pinned else None)
+            for number, client in enumerate(contenders)
+        ]
         if self.purge_every_s:
             work.append(self._purge(scene, scene.kept["operator"]))
         await asyncio.gather(*work)
@@ -121,10 +125,13 @@ class Locks:
     async def finish(self, scene: Scene) -> None:
         """All locks were released or lapse by themselves."""
 
-    async def _contend(self, scene: Scene, client: RecordingClient, rng: random.Random) -> None:
+    async def _contend(
+        self, scene: Scene, client: RecordingClient, rng: random.Random, first: int | None
+    ) -> None:
         while await scene.rest(self.retry_s * rng.uniform(0.5, 1.5)):
             bucket, ttl_s = rng.choice(scene.kept["plots"])
-            key = scene.key(f"lock{rng.randrange(self.locks)}")
+            wanted, first = rng.randrange(self.locks) if first is None else first % self.locks, None
+            key = scene.key(f"lock{wanted}")
             lock = Lock(RecordingStore(client, bucket), key, ttl_s=ttl_s)
             if await lock.acquire():
                 await self._hold(scene, client, lock, bucket, rng)

@@ -14,6 +14,16 @@ if TYPE_CHECKING:
 TWIN_BYTES = 16 << 20
 
 
+async def described(client: RecordingClient, bucket: str) -> dict[str, Any]:
+    """The server's word on a bucket: {"config", "state", ...}. Raises DeadlineExceeded after 15 s without:
+    the first requests after a start may go to a server that cannot reach the leader yet."""
+
+    async def told() -> dict[str, Any]:
+        return await client.api(f"STREAM.INFO.KV_{bucket}")
+
+    return await until(f"bucket {bucket} to be described", told, within_s=15, every_s=0.2)
+
+
 async def make_twin(
     scene: Scene, client: RecordingClient, bucket: str, ttl_s: float, *, marker_ttl_s: float | None = None
 ) -> str:
@@ -24,7 +34,7 @@ async def make_twin(
     "of_config", "config": both streams' own, as the server has them}. Raises DeadlineExceeded if the
     platform does not make it within 15 s (creation is repeated: an equal request is idempotent).
     """
-    info = await client.api(f"STREAM.INFO.KV_{bucket}")
+    info = await described(client, bucket)
     name = f"{bucket}_twin_{scene.prefix.replace('.', '_')}"
     age_ns = int(ttl_s * 1e9)
     config = {

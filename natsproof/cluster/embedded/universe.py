@@ -222,6 +222,8 @@ def add_node_address(block: int) -> None:
     with IPRoute() as route:
         bridge = route.link_lookup(ifname=BRIDGE)[0]
         route.addr("add", index=bridge, address=node_address(block), prefixlen=32)
+        # with the last address of a link the kernel takes its routes away, this one too
+        route.route("replace", dst=f"{NETWORK}.0.0/{PREFIX}", oif=bridge, table=NODE_TABLE)
         route.rule("add", src=node_address(block), src_len=32, table=NODE_TABLE, priority=1000 + block)
 
 
