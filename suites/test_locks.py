@@ -10,6 +10,7 @@ from natsproof.checkers.guards import at_least, every_fault_landed, lock_acquisi
 from natsproof.checkers.holdings import believed_holdings_do_not_overlap
 from natsproof.checkers.lock_evidence import (
     acquisitions_after_a_purge,
+    acquisitions_after_an_expiry,
     holders_that_were_cut_off_and_came_back,
 )
 from natsproof.checkers.lock_liveness import a_free_lock_can_be_taken, no_lock_outlives_its_ttl
@@ -68,7 +69,7 @@ def test_a_free_lock_can_be_taken(certify, contract, trial):
     certify.that(
         certify.run(trial),
         a_free_lock_can_be_taken(contract.promises.expiry_late_s),
-        given=[ENOUGH],
+        given=[ENOUGH, at_least(1, acquisitions_after_an_expiry)],
         promise=_place(contract),
     )
 
@@ -111,7 +112,7 @@ def test_a_lock_does_not_outlive_its_ttl(certify, contract, trial):
     certify.that(
         certify.run(trial),
         no_lock_outlives_its_ttl(contract.promises.expiry_late_s),
-        given=[ENOUGH],
+        given=[ENOUGH, at_least(1, acquisitions_after_an_expiry)],
         promise=_place(contract),
     )
 

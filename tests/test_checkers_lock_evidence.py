@@ -7,6 +7,7 @@ import pytest
 
 from natsproof.checkers.lock_evidence import (
     acquisitions_after_a_purge,
+    acquisitions_after_an_expiry,
     holders_that_were_cut_off_and_came_back,
 )
 from natsproof.history import Injection, Kind, Outcome
@@ -55,6 +56,11 @@ def test_no_other_holder_counts(rows: list[Row], why: str) -> None:
 def test_without_a_fault_nobody_was_cut_off() -> None:
     rows = [TAKEN, SILENT, OVER, LATE]
     assert not holders_that_were_cut_off_and_came_back(history(rows, ttl_s=0.1, errors=ERRORS)).any()
+
+
+def test_only_what_follows_a_write_that_nobody_took_back_is_after_an_expiry() -> None:
+    rows = [TAKEN, OVER, release(150, 6, on=5, client=1), take(160, 7)]
+    assert np.flatnonzero(acquisitions_after_an_expiry(history(rows, ttl_s=0.1))).tolist() == [1]
 
 
 def test_only_what_follows_an_acknowledged_purge_counts() -> None:

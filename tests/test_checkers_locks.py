@@ -246,3 +246,34 @@ def test_holdings_overlap_as_pairwise_comparison_says(
     )
     verdict = believed_holdings_do_not_overlap(margin_ms / 1000)(history(rows, keys=2))
     assert (verdict.status is Status.BROKEN) == overlap, verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("at", "more", "wanted"),
+    [
+        (115, [], Status.HOLDS),  # the marker goes at 111 ms, or by the bound at 131
+        (20, [], Status.BROKEN),
+        (140, [], Status.BROKEN),
+        (115, [take(90, 3, client=2), release(95, 4, on=3, client=2)], Status.BROKEN),  # a younger one stands
+    ],
+)
+def test_a_marker_may_go_between_the_two_steps_of_a_create(
+    at: float, more: list[Row], wanted: Status
+) -> None:
+    """It has refused the first; the second finds nothing, or something else (docs/findings.md, 54)."""
+    rows = [take(0, 1), release(10, 2, on=1), *more, refused(Kind.CREATE, at), take(200, 9, client=2)]
+    it = history(rows, ttl_s=0.1, errors=ERRORS)
+    assert a_free_lock_can_be_taken(0.02)(it).status is wanted
+
+
+@pytest.mark.parametrize(
+    ("rows", "wanted"),
+    [
+        ([take(0, 1), op(Kind.GET, 130, 131)], Status.HOLDS),
+        ([take(0, 1), op(Kind.GET, 20, 21, value=1, revision=1), take(140, 2, client=1)], Status.HOLDS),
+        ([take(0, 1), release(10, 2, on=1), op(Kind.GET, 130, 131)], Status.UNKNOWN),  # it was given back
+        ([op(Kind.GET, 130, 131)], Status.UNKNOWN),
+    ],
+)
+def test_an_expiry_is_seen_where_nobody_gave_the_lock_back(rows: list[Row], wanted: Status) -> None:
+    assert no_lock_outlives_its_ttl(0.02)(history(rows, ttl_s=0.1, errors=ERRORS)).status is wanted

@@ -144,36 +144,6 @@ def test_a_create_that_was_refused_and_could_not_look_is_no_conflict(
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize("when", ["before the look", "after the look"])
-def test_a_create_goes_on_when_the_marker_is_over_between_its_steps(
-    recorded: Callable[..., History], monkeypatch: pytest.MonkeyPatch, when: str
-) -> None:
-    answers: list[Answer] = []
-
-    async def body(client: RecordingClient) -> None:
-        key = f"create.{when.partition(' ')[0]}"
-        await client.put("plain", key)
-        await client.delete("plain", key)
-        request = client.connection.nc.request
-
-        async def forgetful(subject: str, *args: Any, **more: Any) -> Any:
-            monkeypatch.setattr(client.connection.nc, "request", request)
-            seen = await request(subject, *args, **more) if when == "after the look" else None
-            await client.api("STREAM.PURGE.KV_plain", {"filter": f"$KV.plain.{key}"})
-            return seen or await request(subject, *args, **more)
-
-        async def refused(subject: str, *args: Any, **more: Any) -> Any:
-            monkeypatch.setattr(client.connection.nc, "request", forgetful)
-            return await request(subject, *args, **more)
-
-        monkeypatch.setattr(client.connection.nc, "request", refused)
-        answers.append(await client.create("plain", key))
-
-    creates = recorded(body).of_kinds(Kind.CREATE)
-    assert answers[0].ok and creates.expected.tolist() == [NONE]
-
-
-@pytest.mark.cluster
 def test_a_direct_get_finds_what_the_leader_has(recorded: Callable[..., History]) -> None:
     async def body(client: RecordingClient) -> None:
         put = await client.put("plain", "direct.1")

@@ -67,12 +67,28 @@ def test_a_refusal_that_comes_late_does_not_make_the_lease_longer() -> None:
 
 
 def test_holders_stall_as_often_as_they_should_however_chance_has_it() -> None:
-    never = SimpleNamespace(random=lambda: 0.999)
-    scene = SimpleNamespace(kept={})
-    stalled = [Locks(stall_share=0.15)._stalls(scene, never) for _ in range(28)]  # type: ignore[arg-type]
-    assert [n for n, stalls in enumerate(stalled) if stalls] == [6, 13, 20, 27]
-    scene = SimpleNamespace(kept={})
-    assert not any(Locks(stall_share=0)._stalls(scene, never) for _ in range(99))  # type: ignore[arg-type]
+    never: Any = SimpleNamespace(random=lambda: 0.999)
+    scene: Any = SimpleNamespace(kept={})
+    for key in ("lock0", "lock1"):
+        stalled = [Locks(stall_share=0.15)._stalls(scene, key, never) for _ in range(23)]
+        assert [n for n, stalls in enumerate(stalled) if stalls] == [1, 8, 15, 22]
+    assert not any(Locks(stall_share=0)._stalls(scene, "lock2", never) for _ in range(99))
+
+
+def test_an_operator_purges_one_lock_only() -> None:
+    """The others lapse by themselves: else no trial would see that they do (docs/findings.md, 55)."""
+    purged: list[str] = []
+
+    async def purge(_: str, key: str) -> None:
+        purged.append(key)
+
+    async def rest(_: float) -> bool:
+        return len(purged) < 4
+
+    scene: Any = SimpleNamespace(rest=rest, kept={"plots": [("locks", 4.0)]}, key=lambda name: name)
+    operator: Any = SimpleNamespace(purge=purge)
+    asyncio.run(Locks(("locks",), locks=3, purge_every_s=1.0)._purge(scene, operator))
+    assert purged == ["lock0"] * 4
 
 
 def test_pinned_contenders_want_a_lock_of_their_own_first() -> None:

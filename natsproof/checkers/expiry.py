@@ -161,7 +161,7 @@ def _late(history: History, lives: Lifetimes, late_ns: int, after_faults: bool) 
     ops, log = history.operations, lives.log
     shown = (log.seen_write >= 0) & np.isin(ops.kind[log.seen], [int(k) for k in PRESENT_READS])
     rows, write = log.seen[shown], log.seen_write[shown]
-    due = latest(history, lives, write, late_ns, after_faults)
+    due = _latest_anywhere(history, lives, write, late_ns, after_faults)
     for i in np.flatnonzero(ops.call_ns[rows] > due).tolist():
         server = int(ops.server[rows[i]])
         names = list(history.meta.get("servers", []))
@@ -180,12 +180,20 @@ def latest(
     """The last moment at which each write's value may be there; NEVER_NS where nothing bounds it."""
     bounded = (lives.ttl_ns[write] > 0) & (lives.last[write] < NEVER_NS)
     due = np.where(bounded, np.where(bounded, lives.last[write], 0) + lives.ttl_ns[write], NEVER_NS)
-    if not after_faults:
-        return np.where(bounded, np.where(bounded, due, 0) + late_ns, NEVER_NS)
-    out = due_after_faults(history, due, late_ns, over_ns)
-    for bucket in _with_markers(history):
+    if after_faults:
+        return due_after_faults(history, due, late_ns, over_ns)
+    return np.where(bounded, np.where(bounded, due, 0) + late_ns, NEVER_NS)
+
+
+def _latest_anywhere(
+    history: History, lives: Lifetimes, write: NDArray[Any], late_ns: int, after_faults: bool
+) -> Int:
+    """`latest`; in buckets with markers a fault is over when their replicas are level again."""
+    out = latest(history, lives, write, late_ns, after_faults)
+    for bucket in _with_markers(history) if after_faults else ():
         own = np.isin(lives.log.key[write], history.keys_of(bucket))
-        out[own] = due_after_faults(history, due[own], late_ns, partial(caught_up_ns, history, bucket=bucket))
+        over_ns = partial(caught_up_ns, history, bucket=bucket)
+        out[own] = latest(history, lives, write[own], late_ns, after_faults, over_ns)
     return out
 
 
@@ -221,7 +229,7 @@ def _events(
     # Late is judged on the server's own time of the marker: delivery may have waited for a resume.
     offset = int(history.meta.get("began_ns", 0)) - int(history.meta.get("began_wall_ns", 0))
     stamp = np.where(ops.created_ns[rows] > 0, ops.created_ns[rows] + offset, NONE)
-    due = latest(history, lives, own, late_ns, after_faults)
+    due = _latest_anywhere(history, lives, own, late_ns, after_faults)
     for i in np.flatnonzero((stamp >= 0) & (stamp > due)).tolist():
         yield "told to have expired long after its time:", (int(log.row[own[i]]), int(rows[i]))
 

@@ -19,6 +19,7 @@ from natsproof.verdict import Exhibit, Verdict, broken, holds, unknown
 
 #: Error codes of a refused condition, as they stand in the texts of errors.
 CONFLICTS = ("10071", IN_FLIGHT)
+CLOCK_ERROR_NS = 50_000_000
 
 Int = NDArray[np.int64]
 
@@ -41,7 +42,8 @@ def a_free_lock_can_be_taken(late_s: float, *, after_faults: bool = False) -> Ch
     A value may exist from the call of its write until the next write of the key has returned, and no
     longer than the TTL plus `late_s` after its write has returned (after its server time, where that is
     known). An error 10164 is also explained by any other write of the key in flight at the same time, and the
-    refusal of a create over a marker's revision by any that may have been stored then (a purge, say).
+    refusal of a create over a marker's revision by any that may have been stored then (a purge, say), and any
+    refusal by a marker that was the last write and may have been over itself before the create was.
     With `after_faults`, `late_s` counts from the healing of a fault that was on when the lock was due.
     UNKNOWN if no acquisition succeeded after an expiry, a delete or a purge.
     """
@@ -92,9 +94,6 @@ def no_lock_outlives_its_ttl(late_s: float, *, after_faults: bool = False) -> Ch
         due = _due(history, chains, late_s, after_faults)[write]
         bad = reads[ops.call_ns[reads] > due]
         bad_write = write[ops.call_ns[reads] > due]
-        absent = rows_of(
-            np.isin(ops.kind, (Kind.GET, Kind.FINAL_GET)) & (ops.outcome == Outcome.OK) & (ops.value == -1)
-        )
         takes = np.flatnonzero(chains.takes)
         before = chains.kind[takes - 1]
         expired = int(np.count_nonzero((before >= 0) & (before < Kind.DELETE)))
@@ -105,7 +104,7 @@ def no_lock_outlives_its_ttl(late_s: float, *, after_faults: bool = False) -> Ch
                 for w, r in zip(bad_write[:MOST].tolist(), bad[:MOST].tolist(), strict=True)
             ]
             return broken(f"{count(len(bad), 'read')} of a lock past its TTL", shown, **evidence)
-        if not expired and not len(absent):
+        if not expired and not _was_seen_gone(history, chains):
             return unknown("no lock was seen to expire", (), **evidence)
         return holds("no lock was seen after its TTL", **evidence)
 
@@ -119,7 +118,7 @@ def _due(history: History, chains: Chains, late_s: float, after_faults: bool) ->
     log = chains.log
     ttl_ns = ttl_ns_by_key(history)[log.key]
     stamp = created_ns(history, log)
-    last = np.where(stamp >= 0, np.minimum(stamp + 50_000_000, log.return_ns), log.return_ns)
+    last = np.where(stamp >= 0, np.minimum(stamp + CLOCK_ERROR_NS, log.return_ns), log.return_ns)
     bounded = (ttl_ns > 0) & (last < NEVER_NS)
     due = np.where(bounded, np.where(bounded, last, 0) + ttl_ns, NEVER_NS)
     if after_faults:
@@ -186,7 +185,38 @@ def _explained(
         others[row] = False
         overlap = others & (ops.call_ns <= ops.return_ns[row]) & (ops.return_ns >= ops.call_ns[row])
         out[index] = bool(overlap.any())
+    due = _due(history, chains, late_s, after_faults)
+    for index in np.flatnonzero(~out).tolist():
+        out[index] = _by_a_passing_marker(history, chains, int(rows[index]), due)
     return out
+
+
+def _by_a_passing_marker(history: History, chains: Chains, row: int, due: Int) -> bool:
+    """A create takes two steps over a marker; one that goes between them has refused it all the same."""
+    log, ops = chains.log, history.operations
+    last = _last_before(history, chains, row)
+    if last == NONE:
+        return False
+    ttl_ns = int(ttl_ns_by_key(history)[log.key[last]])
+    early = int(log.call_ns[last]) + ttl_ns - CLOCK_ERROR_NS <= ops.return_ns[row]
+    return bool(log.kind[last] >= Kind.DELETE and ttl_ns and early and due[last] >= ops.call_ns[row])
+
+
+def _was_seen_gone(history: History, chains: Chains) -> bool:
+    """Whether a read found nothing where a value had stood that nobody took back."""
+    ops = history.operations
+    absent = np.isin(ops.kind, (Kind.GET, Kind.FINAL_GET)) & (ops.outcome == Outcome.OK) & (ops.value == -1)
+    before = (_last_before(history, chains, row) for row in rows_of(absent).tolist())
+    return any(last != NONE and chains.log.kind[last] <= Kind.UPDATE for last in before)
+
+
+def _last_before(history: History, chains: Chains, row: int) -> int:
+    """The position in the log of the key's last write that had returned by then; NONE if there was none."""
+    log, ops = chains.log, history.operations
+    earlier = np.flatnonzero(
+        (log.key == ops.key[row]) & log.positioned() & (log.return_ns <= ops.call_ns[row])
+    )
+    return int(earlier[np.argmax(log.revision[earlier])]) if len(earlier) else NONE
 
 
 def _shown(history: History, chains: Chains, row: int) -> Exhibit:

@@ -21,8 +21,6 @@ from natsproof.history import ABSENT, NONE, Kind, Outcome
 from natsproof.recorder import Recorder, Started
 
 TIMEOUT_S = 2.0
-#: How often a create asks what refused it.
-LOOKS = 2
 #: nats-py raises these before it has put anything on the wire.
 _NEVER_SENT = (
     nats.errors.ConnectionClosedError,
@@ -85,10 +83,9 @@ class RecordingClient:
     async def create(self, bucket: str, key: str, *, size: int = 64, ttl_s: int | None = None) -> Answer:
         """Write a new value if the key does not exist: never written, deleted, purged or expired.
 
-        A refused attempt is looked into through the leader, twice at most, for a marker may be over
-        meanwhile: the next one expects what stands there, a marker (recorded as `expected`) or nothing.
-        Without an answer to the look the create has failed, but is no conflict: nothing says that the key
-        existed.
+        A refused first attempt is looked into through the leader; if only a marker stands there, a
+        second one expects the marker's revision (then recorded as `expected`). Without an answer to the
+        look the create has failed, but it is no conflict: nothing says that the key existed.
         """
         recorder, value = self.recorder, self.recorder.new_value()
         data = encode(value, key, size)
@@ -98,18 +95,14 @@ class RecordingClient:
         started = recorder.begin(Kind.CREATE, self.index, recorder.key(bucket, key), value=value)
         answer = await self._send(started, bucket, key, data, headers)
         marker = NONE
-        for look in range(LOOKS):
-            # A refusal of the second attempt by a deposed leader is not repeated: it may be stored.
-            if not answer.conflict or (look and answer.error != outcomes.WRONG_LAST):
-                break
+        if answer.conflict:
             found = await self._last(bucket, key, started)
-            if not found.ok and answer.error == outcomes.WRONG_LAST:
+            if found.ok and found.value == ABSENT and found.revision != NONE:
+                marker = found.revision
+                headers["Nats-Expected-Last-Subject-Sequence"] = str(marker)
+                answer = await self._send(started, bucket, key, data, headers)
+            elif not found.ok and answer.error == outcomes.WRONG_LAST:
                 answer = Answer(Outcome.FAILED, error=f"{found.error}, asking what refused a create")
-            if not found.ok or found.value != ABSENT:
-                break
-            marker = found.revision
-            headers["Nats-Expected-Last-Subject-Sequence"] = str(max(0, marker))
-            answer = await self._send(started, bucket, key, data, headers)
         return self._done(started, answer, expected=marker)
 
     async def delete(self, bucket: str, key: str, expected: int | None = None) -> Answer:

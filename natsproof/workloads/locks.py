@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -50,12 +51,13 @@ def _written(answer: Answer) -> Written:
 class Locks:
     """`contenders` want `locks` locks; a holder keeps one for about `hold_s`, renewing every `renew_s` (at
     the latest every third of the TTL), and releases it. `stall_share` of the holdings stall instead for
-    1.3 TTL without renewing, then try a stale renewal and a stale release, which must be refused. So does
-    a holder whose lease ran out because nobody answered it, as soon as it is answered again.
+    1.3 TTL and the lateness that is promised without renewing, then try a stale renewal and a stale
+    release, which must be refused; the second holding of each lock does. So does a holder whose lease ran out
+    because nobody answered it, as soon as it is answered again.
 
     `pinned`: contender n speaks to server n (modulo their number) only, so that some are on either side of
     a partition, and wants lock n (modulo theirs) first, so that each server has holders. `purge_every_s`:
-    an operator purges one lock after the other, held or not, that often.
+    an operator purges the first lock, held or not, that often.
 
     `ttl_s` set: a twin of the bucket with that TTL; None: the bucket itself and its promised TTL. Each
     holding is a HELD row: from the answer to its create until the holder stopped believing; `revision`
@@ -115,12 +117,11 @@ class Locks:
         await asyncio.gather(*work)
 
     async def _purge(self, scene: Scene, operator: RecordingClient) -> None:
-        """As an operator does who breaks a lock: `nats kv purge`, whoever holds it."""
-        number = 0
+        """As an operator does who breaks a lock: `nats kv purge`, whoever holds it. The other locks lapse by
+        themselves, which has to be seen too."""
         while await scene.rest(self.purge_every_s):
             for bucket, _ in scene.kept["plots"]:
-                await operator.purge(bucket, scene.key(f"lock{number % self.locks}"))
-            number += 1
+                await operator.purge(bucket, scene.key("lock0"))
 
     async def finish(self, scene: Scene) -> None:
         """All locks were released or lapse by themselves."""
@@ -140,10 +141,10 @@ class Locks:
         self, scene: Scene, client: RecordingClient, lock: Lock, bucket: str, rng: random.Random
     ) -> None:
         began_ns = now_ns()
-        stalls = self._stalls(scene, rng)
+        stalls = self._stalls(scene, lock.key, rng)
         revision, unanswered, lease_s = lock.revision, False, lock.held_until_s
         if stalls:
-            await scene.rest(lock.ttl_s * 1.3)
+            await scene.rest(lock.ttl_s * 1.3 + scene.contract.promises.expiry_late_s)
         else:
             ends_ns = began_ns + int(self.hold_s * rng.uniform(0.3, 1.7) * NS_PER_S)
             while (now_ns() < ends_ns or unanswered) and lock.held() and not scene.over():
@@ -168,11 +169,16 @@ class Locks:
             await self._try_though_stale(scene, client, bucket, lock.key, revision)
         await lock.release()
 
-    def _stalls(self, scene: Scene, rng: random.Random) -> bool:
-        """By chance; and always after as many holdings as should have had one (docs/findings.md, 48)."""
-        since = scene.kept.get("since_stall", 0) + 1
-        stalls = rng.random() < self.stall_share or since * self.stall_share >= 1
-        scene.kept["since_stall"] = 0 if stalls else since
+    def _stalls(self, scene: Scene, key: str, rng: random.Random) -> bool:
+        """By chance; and always the second who holds this lock, and after as many holdings as should have had
+        one (docs/findings.md, 48 and 55)."""
+        if not self.stall_share:
+            return False
+        most = math.ceil(1 / self.stall_share)
+        held = scene.kept.setdefault("since_stall", {})
+        since = held.get(key, most - 2) + 1
+        stalls = rng.random() < self.stall_share or since >= most
+        held[key] = 0 if stalls else since
         return stalls
 
     async def _try_though_stale(

@@ -93,7 +93,7 @@ class DropsOneWriteIn(Acknowledging):
 
 
 class AcknowledgesWithoutQuorum(Acknowledging):
-    """What the servers have not answered in time it acknowledges by itself."""
+    """What the servers have not answered in time, or nobody took, it acknowledges by itself."""
 
     def __init__(self, after_s: float = 0.4) -> None:
         super().__init__()
@@ -110,6 +110,10 @@ class AcknowledgesWithoutQuorum(Acknowledging):
 
     def got(self, link: Link, message: Got) -> list[Got]:
         """An answer that comes after the forged one is swallowed."""
+        asked = link.asked.get(message.subject)
+        if asked and is_write(asked) and message.headers.startswith(b"NATS/1.0 503"):
+            self.forge(link, asked)
+            return []
         super().got(link, message)
         late = message.subject.startswith("_INBOX") and not message.reply
         return [] if late and message.subject not in link.asked and b'"stream"' in message.body else [message]
