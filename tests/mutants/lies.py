@@ -251,7 +251,8 @@ class ReportsWrongRevisions(Lie):
 
     def got(self, link: Link, message: Got) -> list[Got]:
         asked = link.asked.get(message.subject)
-        if asked and is_write(asked) and b'"error"' not in message.body and not next(self._number) % self._n:
+        stored = b'"seq"' in message.body  # neither an error nor nobody's answer
+        if asked and is_write(asked) and stored and not next(self._number) % self._n:
             answer = orjson.loads(message.body)
             message.body = orjson.dumps({**answer, "seq": answer["seq"] + 1})
         return [message]
