@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 
 from natsproof.checkers.lock_machine import no_wrong_answer_about_a_lock, played
-from natsproof.trial.lock_machine import play
+from natsproof.trial.lock_machine import LAPSES, MOVES, play
 from suites.trials import LOCK_BUCKET
 
 
@@ -28,6 +28,6 @@ def test_no_order_of_events_makes_a_lock_answer_wrongly(certify, contract):
     certify.that(
         certify.observe("lock machine", look, fresh=True),
         no_wrong_answer_about_a_lock,
-        given=[played(steps=60, lapses=2, leader_moves=1)],
+        given=[played(steps=60, lapses=LAPSES, leader_moves=MOVES)],
         promise=contract.promises.bucket(LOCK_BUCKET).place,
     )

@@ -70,8 +70,9 @@ def no_acknowledged_put_is_lost_by_two_leaders(history: History) -> Verdict:
     """`no_acknowledged_put_is_lost` where a deposed leader may refuse what its successor stores: such
     writes are counted as `refused_yet_stored`; the guarantee is about acknowledged ones alone. A deletion
     refused so may explain that a key is absent."""
-    verdict = no_acknowledged_put_is_lost(refusals_in_doubt(history), refusals=False)
-    if "refused_yet_stored" not in verdict.evidence:
+    doubted = refusals_in_doubt(history)
+    verdict = no_acknowledged_put_is_lost(doubted, refusals=False)
+    if doubted is history or "refused_yet_stored" not in verdict.evidence:
         return verdict
     stored = len(write_log(history).refused_rows)
     return replace(verdict, evidence={**verdict.evidence, "refused_yet_stored": stored})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from natsproof.checkers import Checker
 from natsproof.checkers.exhibits import MOST, count, exhibit
 from natsproof.checkers.segments import pack, running_max
 from natsproof.checkers.two_leaders import two_may_lead
-from natsproof.checkers.windows import Window, caught_up_ns, due_after_faults, healed_ns
+from natsproof.checkers.windows import caught_up_ns, due_after_faults
 from natsproof.checkers.writes import WriteLog, created_ns, ttl_ns_by_key, write_log
 from natsproof.history import ABSENT, NEVER_NS, NONE, History, Kind, Outcome
 from natsproof.verdict import Exhibit, Verdict, broken, holds, unknown
@@ -161,7 +161,7 @@ def _late(history: History, lives: Lifetimes, late_ns: int, after_faults: bool) 
     ops, log = history.operations, lives.log
     shown = (log.seen_write >= 0) & np.isin(ops.kind[log.seen], [int(k) for k in PRESENT_READS])
     rows, write = log.seen[shown], log.seen_write[shown]
-    due = _latest_anywhere(history, lives, write, late_ns, after_faults)
+    due = latest(history, lives, write, late_ns, after_faults, _with_markers(history))
     for i in np.flatnonzero(ops.call_ns[rows] > due).tolist():
         server = int(ops.server[rows[i]])
         names = list(history.meta.get("servers", []))
@@ -175,25 +175,18 @@ def latest(
     write: NDArray[Any],
     late_ns: int,
     after_faults: bool,
-    over_ns: Callable[[Window], int] = healed_ns,
+    level: Iterable[str] = (),
 ) -> Int:
-    """The last moment at which each write's value may be there; NEVER_NS where nothing bounds it."""
+    """The last moment at which each write's value may be there; NEVER_NS where nothing bounds it. In the
+    buckets `level` a fault is over when their replicas are level again, not when it is healed."""
     bounded = (lives.ttl_ns[write] > 0) & (lives.last[write] < NEVER_NS)
     due = np.where(bounded, np.where(bounded, lives.last[write], 0) + lives.ttl_ns[write], NEVER_NS)
-    if after_faults:
-        return due_after_faults(history, due, late_ns, over_ns)
-    return np.where(bounded, np.where(bounded, due, 0) + late_ns, NEVER_NS)
-
-
-def _latest_anywhere(
-    history: History, lives: Lifetimes, write: NDArray[Any], late_ns: int, after_faults: bool
-) -> Int:
-    """`latest`; in buckets with markers a fault is over when their replicas are level again."""
-    out = latest(history, lives, write, late_ns, after_faults)
-    for bucket in _with_markers(history) if after_faults else ():
+    if not after_faults:
+        return np.where(bounded, np.where(bounded, due, 0) + late_ns, NEVER_NS)
+    out = due_after_faults(history, due, late_ns)
+    for bucket in level:
         own = np.isin(lives.log.key[write], history.keys_of(bucket))
-        over_ns = partial(caught_up_ns, history, bucket=bucket)
-        out[own] = latest(history, lives, write[own], late_ns, after_faults, over_ns)
+        out[own] = due_after_faults(history, due[own], late_ns, partial(caught_up_ns, history, bucket=bucket))
     return out
 
 
@@ -229,7 +222,7 @@ def _events(
     # Late is judged on the server's own time of the marker: delivery may have waited for a resume.
     offset = int(history.meta.get("began_ns", 0)) - int(history.meta.get("began_wall_ns", 0))
     stamp = np.where(ops.created_ns[rows] > 0, ops.created_ns[rows] + offset, NONE)
-    due = _latest_anywhere(history, lives, own, late_ns, after_faults)
+    due = latest(history, lives, own, late_ns, after_faults, _with_markers(history))
     for i in np.flatnonzero((stamp >= 0) & (stamp > due)).tolist():
         yield "told to have expired long after its time:", (int(log.row[own[i]]), int(rows[i]))
 

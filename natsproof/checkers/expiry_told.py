@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,11 +12,11 @@ from natsproof.checkers import Checker
 from natsproof.checkers.exhibits import MOST, count, exhibit
 from natsproof.checkers.expiry import Lifetimes, latest
 from natsproof.checkers.windows import caught_up_ns, windows
+from natsproof.checkers.writes import CLOCK_ERROR_NS
 from natsproof.history import History, Kind
 from natsproof.verdict import Verdict, broken, holds, unknown
 
 Finding = tuple[str, tuple[int, ...]]
-CLOCK_ERROR_NS = 50_000_000
 
 
 def watchers_are_told_of_expiries(late_s: float, *, after_faults: bool = False) -> Checker:
@@ -142,11 +141,6 @@ def _shown_late(history: History, lives: Lifetimes, late_ns: int, after_faults: 
     log, ops = lives.log, history.operations
     shown = (log.seen_write >= 0) & (ops.kind[log.seen] == Kind.WATCH_PUT)
     rows, write = log.seen[shown], log.seen_write[shown]
-    for bucket in sorted({key.bucket for key in history.keys}):
-        own = np.isin(ops.key[rows], history.keys_of(bucket))
-        if not own.any():
-            continue
-        over_ns = partial(caught_up_ns, history, bucket=bucket)
-        due = latest(history, lives, write[own], late_ns, after_faults, over_ns)
-        for i in np.flatnonzero(ops.call_ns[rows[own]] > due).tolist():
-            yield "shown to a watcher after its time:", (int(log.row[write[own][i]]), int(rows[own][i]))
+    due = latest(history, lives, write, late_ns, after_faults, {key.bucket for key in history.keys})
+    for i in np.flatnonzero(ops.call_ns[rows] > due).tolist():
+        yield "shown to a watcher after its time:", (int(log.row[write[i]]), int(rows[i]))

@@ -22,21 +22,16 @@ def acquisitions_after_a_purge(history: History) -> Mask:
 def acquisitions_after_an_expiry(history: History) -> Mask:
     """Creates that took a lock which nobody had released or purged."""
     chains = Chains.of(history, 0.0)
-    takes = np.flatnonzero(chains.takes)
-    before = chains.kind[takes - 1]
-    rows = [chains.row(cluster) for cluster in takes[(before >= 0) & (before < Kind.DELETE)].tolist()]
-    return _mask(history, rows)
+    return _mask(history, [chains.row(cluster) for cluster in chains.takes_after_an_expiry.tolist()])
 
 
 def holders_that_were_cut_off_and_came_back(history: History) -> Mask:
     """Acquisitions whose holder got no answer to a write while a fault was on, lost the lock to another
     without having released it, and was refused after the healing."""
     chains = Chains.of(history, 0.0)
-    takes = np.flatnonzero(chains.takes)
-    lost = takes[(chains.kind[takes - 1] >= 0) & (chains.kind[takes - 1] < Kind.DELETE)]
     own = windows(history)
     found = []
-    for later in lost.tolist():
+    for later in chains.takes_after_an_expiry.tolist():
         first = int(chains.root[later - 1])
         if first == NONE or chains.client[first] == chains.client[later]:
             continue

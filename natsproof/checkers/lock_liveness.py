@@ -13,13 +13,12 @@ from natsproof.checkers.locks import Chains
 from natsproof.checkers.segments import first_at_least, pack, running_max
 from natsproof.checkers.two_leaders import IN_FLIGHT, refusals_in_doubt
 from natsproof.checkers.windows import due_after_faults
-from natsproof.checkers.writes import created_ns, rows_of, ttl_ns_by_key
+from natsproof.checkers.writes import CLOCK_ERROR_NS, created_ns, rows_of, ttl_ns_by_key
 from natsproof.history import NEVER_NS, NONE, History, Kind, Outcome
 from natsproof.verdict import Exhibit, Verdict, broken, holds, unknown
 
 #: Error codes of a refused condition, as they stand in the texts of errors.
 CONFLICTS = ("10071", IN_FLIGHT)
-CLOCK_ERROR_NS = 50_000_000
 
 Int = NDArray[np.int64]
 
@@ -61,7 +60,7 @@ def a_free_lock_can_be_taken(late_s: float, *, after_faults: bool = False) -> Ch
             "taken_after_delete": int(np.count_nonzero(before == Kind.DELETE)),
             "taken_after_purge": int(np.count_nonzero(before == Kind.PURGE)),
             "taken_after_marker": int(np.count_nonzero(before > Kind.PURGE)),
-            "taken_after_expiry": int(np.count_nonzero((before >= 0) & (before < Kind.DELETE))),
+            "taken_after_expiry": len(chains.takes_after_an_expiry),
         }
         if len(bad):
             shown = [_shown(history, chains, row) for row in bad[:MOST].tolist()]
@@ -94,9 +93,7 @@ def no_lock_outlives_its_ttl(late_s: float, *, after_faults: bool = False) -> Ch
         due = _due(history, chains, late_s, after_faults)[write]
         bad = reads[ops.call_ns[reads] > due]
         bad_write = write[ops.call_ns[reads] > due]
-        takes = np.flatnonzero(chains.takes)
-        before = chains.kind[takes - 1]
-        expired = int(np.count_nonzero((before >= 0) & (before < Kind.DELETE)))
+        expired = len(chains.takes_after_an_expiry)
         evidence = {"reads": len(reads), "late": len(bad), "taken_after_expiry": expired}
         if len(bad):
             shown = [
@@ -134,9 +131,8 @@ def _conflicts(history: History) -> NDArray[np.int32]:
     return rows_of(wants_none & (ops.outcome == Outcome.FAILED) & np.isin(ops.error, codes))
 
 
-def _lives(history: History, chains: Chains, late_s: float, after_faults: bool) -> _Lives:
+def _lives(chains: Chains, due: Int) -> _Lives:
     line, log = chains.line, chains.log
-    due = _due(history, chains, late_s, after_faults)
     own = np.flatnonzero((line.write >= 0) & (chains.kind < Kind.DELETE))
     following = np.full(len(line.write), NEVER_NS, dtype=np.int64)
     last = np.append(line.starts[1:], len(line.write)) - 1
@@ -160,7 +156,8 @@ def _explained(
     history: History, chains: Chains, rows: NDArray[np.int32], late_s: float, after_faults: bool
 ) -> NDArray[np.bool_]:
     ops = history.operations
-    lives = _lives(history, chains, late_s, after_faults)
+    due = _due(history, chains, late_s, after_faults)
+    lives = _lives(chains, due)
     out = np.zeros(len(rows), dtype=np.bool_)
     if len(lives.begin):
         longest = running_max(lives.end, lives.group_starts)
@@ -185,7 +182,6 @@ def _explained(
         others[row] = False
         overlap = others & (ops.call_ns <= ops.return_ns[row]) & (ops.return_ns >= ops.call_ns[row])
         out[index] = bool(overlap.any())
-    due = _due(history, chains, late_s, after_faults)
     for index in np.flatnonzero(~out).tolist():
         out[index] = _by_a_passing_marker(history, chains, int(rows[index]), due)
     return out
@@ -221,11 +217,7 @@ def _last_before(history: History, chains: Chains, row: int) -> int:
 
 def _shown(history: History, chains: Chains, row: int) -> Exhibit:
     """The refused create, and the last write of its key that had returned before it."""
-    log, ops = chains.log, history.operations
-    earlier = np.flatnonzero((log.key == ops.key[row]) & log.happened & (log.return_ns < ops.call_ns[row]))
-    rows = [row]
-    if len(earlier):
-        last = int(earlier[np.argmax(log.revision[earlier])])
-        if log.row[last] != NONE:
-            rows.insert(0, int(log.row[last]))
+    last = _last_before(history, chains, row)
+    first = NONE if last == NONE else int(chains.log.row[last])
+    rows = [row] if first == NONE else [first, row]
     return exhibit(history, "refused as taken, though nobody can have held it:", rows)

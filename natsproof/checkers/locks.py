@@ -60,6 +60,13 @@ class Chains:
     def takes(self) -> NDArray[np.bool_]:
         return _takes(self.kind, self.expected)
 
+    @property
+    def takes_after_an_expiry(self) -> Int:
+        """Clusters that took a lock whose last write was a value: nobody had released or purged it."""
+        takes = np.flatnonzero(self.takes)
+        before = self.kind[takes - 1]
+        return takes[(before >= 0) & (before < Kind.DELETE)]
+
     def row(self, cluster: int) -> int:
         return self.line.row_of_write(self.log, cluster)
 

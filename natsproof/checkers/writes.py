@@ -278,6 +278,10 @@ def foreign(history: History, rows: Rows) -> Rows:
     return out
 
 
+#: How far the servers' clock is allowed to be from ours where a checker does not say otherwise.
+CLOCK_ERROR_NS = 50_000_000
+
+
 def created_ns(history: History, log: WriteLog) -> NDArray[np.int64]:
     """The server's own time of each write on the history's clock, NONE where no row carries it.
 

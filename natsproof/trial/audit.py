@@ -170,10 +170,11 @@ async def replica_rows(stage: Stage, client: RecordingClient, bucket: str) -> No
     route that was silent, after one store was read and before the next: then all are read again.
     """
     reader = client.fork(f"audit {bucket}")
-    for left in reversed(range(AUDITS)):
+    for _ in range(AUDITS):
         before = await _last_revision(reader, bucket)
         stores, problem = await _stores(stage, reader, bucket)
-        if not left or NONE in (before, last := await _last_revision(reader, bucket)) or last == before:
+        after = await _last_revision(reader, bucket)
+        if NONE in (before, after) or before == after:
             break
     ordinals = {server.name: server.ordinal for server in stage.cluster.servers}
     for name, store in stores.items():

@@ -79,8 +79,7 @@ class Table:
         self.cluster, self.ttl_s, self.late_s = cluster, ttl_s, late_s
         self.bucket, self.of = f"{bucket}_played", bucket
         self.loop = asyncio.new_event_loop()
-        self.within_s = within_s
-        self.deadline = Deadline.within(within_s)
+        self.within_s = within_s  # from when the table is laid
         self.plays = self.steps = self.lapses = self.moves = 0
         self.kills = False
         self.shortest: Way | None = None

@@ -149,22 +149,22 @@ async def _put(
 async def _stored(cluster: Cluster, bucket: str, key: str, body: bytes) -> str:
     """`equal`, `other`, `absent`, or `unreadable` where no request can name the key. Nobody may lead just
     now, so an answer that says nothing of the key is asked for again."""
-    asked, deadline = orjson.dumps({"last_by_subj": f"$KV.{bucket}.{key}"}), Deadline.within(SERVES_WITHIN_S)
-    while True:
-        wire = await Wire.open(cluster.servers[0].client_url)
-        verb, reply = "", {}
-        with contextlib.suppress(TimeoutError):
-            verb, data = await wire.request(f"$JS.API.STREAM.MSG.GET.KV_{bucket}", asked, within_s=10)
-            reply = _json(data)
+    wire = await Wire.open(cluster.servers[0].client_url)
+    asked = orjson.dumps({"last_by_subj": f"$KV.{bucket}.{key}"})
+
+    async def told() -> str:
+        verb, data = await wire.request(f"$JS.API.STREAM.MSG.GET.KV_{bucket}", asked, within_s=10)
+        reply = _json(data) if verb == "answer" else {}
+        if message := reply.get("message"):
+            return "equal" if base64.b64decode(message.get("data") or "") == body else "other"
+        return "absent" if (reply.get("error") or {}).get("code") in (400, 404) else ""
+
+    try:
+        return await until(f"word of {key}", told, within_s=SERVES_WITHIN_S, every_s=0.2)
+    except DeadlineExceeded:
+        return "unreadable"
+    finally:
         await wire.close()
-        error = reply.get("error")
-        if verb == "answer" and "message" in reply:
-            return "equal" if base64.b64decode(reply["message"].get("data") or "") == body else "other"
-        if verb == "answer" and error and error.get("code") in (400, 404):
-            return "absent"
-        if deadline.passed:
-            return "unreadable"
-        await asyncio.sleep(0.2)
 
 
 async def _api(wire: Wire, subject: str, body: Any = None) -> dict[str, Any]:

@@ -5,16 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from natsproof.client import RecordingClient
+from natsproof.client import RecordingClient, outcomes
 from natsproof.clock import until
 from natsproof.errors import UsageError
 from natsproof.workloads.twins import described
 
 if TYPE_CHECKING:
     from natsproof.trial import Scene
-
-#: The code of an answer to a write that finds no room.
-FULL = "/10077"
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ class FullBucket:
             answer = await client.put(bucket, key, size=self.size)
             if answer.ok:
                 kept.append((key, answer.revision))
-            elif FULL in answer.error or not await scene.rest(self.pause_s):
+            elif f"/{outcomes.STORE_FAILED} " in answer.error or not await scene.rest(self.pause_s):
                 break  # of its size, not because its servers do not know each other yet (findings.md, 45)
         return kept
 
