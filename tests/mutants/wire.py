@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from natsproof.clock import Deadline
 from natsproof.cluster import Server
 
 CRLF = b"\r\n"
@@ -167,6 +168,7 @@ class Proxies:
         self.urls: dict[str, str] = {}
         self._loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._over = False
         self._listening: list[asyncio.Server] = []
         self.problems: list[BaseException] = []  # defects of the lie itself
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxies", daemon=True)
@@ -200,17 +202,25 @@ class Proxies:
             self.urls[server.name] = f"nats://127.0.0.1:{port}"
 
     async def _end(self) -> None:
-        for listener in self._listening:
-            listener.close()
+        """Listeners close last, and with no task left, not only none of ours: a connection that was taken
+        and is not yet handed to `_accept` stays open for good if its listener closes."""
+        self._over, deadline = True, Deadline.within(5)
         for task in self._tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=5)
+        while (others := asyncio.all_tasks() - {asyncio.current_task()}) and not deadline.passed:
+            await asyncio.wait(others, timeout=deadline.left_s)
+        for listener in self._listening:
+            listener.close()
 
     def _accept(self, server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._over:
+            writer.transport.abort()
+            return
         task = asyncio.create_task(self._serve(server, reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        # Not in the task: one that is cancelled before its first step runs none of its lines.
+        task.add_done_callback(lambda _: writer.transport.abort())
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -238,9 +248,8 @@ class Proxies:
             for pump in pumps:
                 pump.cancel()
             ended = await asyncio.gather(*pumps, return_exceptions=True)
-            for side in (writer, upstream):
-                if side is not None:
-                    side.transport.abort()
+            if upstream is not None:
+                upstream.transport.abort()
             for problem in ended:
                 if isinstance(problem, Exception) and not isinstance(problem, OSError | EOFError):
                     raise problem
