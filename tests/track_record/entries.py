@@ -133,4 +133,12 @@ ENTRIES = (
         edits=FLAPPING_PROMISED,
         tries=2,
     ),
+    Entry(
+        "finding-58",
+        "a restore that was given up deletes, 5 s after it began, the next stream of that name",
+        "2.12.8, 2.14.5",
+        "2.14.5",
+        scene="given_up_restore",
+        tries=1,
+    ),
 )
