@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from natsproof.errors import (
     UsageError,
 )
 from natsproof.options import Options
+from natsproof.parsing import undisturbed
 from natsproof.report import run_folder
 from natsproof.report.record import Claim, NotTested, Run
 from natsproof.report.run_folder import RunFolder
@@ -192,6 +194,12 @@ class Certification:
     def pytest_keyboard_interrupt(self) -> None:
         self.interrupted_by = self.interrupted_by or "SIGINT"
 
+    def pytest_internalerror(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """A worker's arrives as text; its last error is the one."""
+        told = re.findall(r"^\s*(\w+Error: .*)", str(excinfo.value), re.MULTILINE)
+        what = told[-1] if told else f"{excinfo.typename}: {excinfo.value}"
+        self.interrupted_by = self.interrupted_by or f"an internal error: {what}"
+
     # -- verdicts
 
     @pytest.hookimpl(wrapper=True)
@@ -251,7 +259,8 @@ class Certification:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
-        report: pytest.TestReport = yield
+        with undisturbed():  # pytest reads the source of what raised
+            report: pytest.TestReport = yield
         if not is_claim(item):
             return report
         error = call.excinfo.value if call.excinfo else None

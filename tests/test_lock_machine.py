@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from natsproof import parsing
 from natsproof.checkers.lock_machine import no_wrong_answer_about_a_lock, played
 from natsproof.clock import Deadline
 from natsproof.lock import IN_DOUBT, OK, REFUSED, Found, Written
@@ -261,7 +262,7 @@ def test_sources_are_read_undisturbed_where_python_mixes_up_two_readers(
     """On 3.11.7 Hypothesis once got SystemError for its reading of our rules (docs/findings.md, 51)."""
     seen: list[bool] = []
     monkeypatch.setattr(lock_rules, "run_state_machine_as_test", lambda *_, **__: seen.append(gc.isenabled()))
-    monkeypatch.setattr(lock_rules, "VERSION", version)
+    monkeypatch.setattr(parsing, "VERSION", version)
     table: Any = SimpleNamespace(deadline=Deadline.within(5), shortest=None)
     lock_rules.explore(table, seed=1, plays=1, steps=1)
     assert seen == [collects] and gc.isenabled()

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gc
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from hypothesis import HealthCheck, Phase, Verbosity, settings
 from hypothesis import seed as seeded
@@ -19,6 +16,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from natsproof.parsing import undisturbed
 from natsproof.trial.lock_machine import NAMES, Step, Table, Way
 from natsproof.trial.lock_model import Contender, WrongAnswer, believers
 
@@ -26,8 +24,6 @@ WHO = st.integers(0, len(NAMES) - 1)
 # A new leader takes a second: most of the time goes to what takes milliseconds.
 MOVES = ["", "step down", "kill"]
 LOSE = st.sampled_from(["", "", "", "answer", "request", "answer and reads"])
-#: Before 3.11.8 and 3.12.2 `ast.parse` mixes up two threads that parse (python/cpython#106905).
-VERSION = sys.version_info[:3]
 
 
 class TimeUp(BaseException):
@@ -116,21 +112,6 @@ class LockRules(RuleBasedStateMachine):
             self.fail(Step("believe", ""), WrongAnswer(wrong))
 
 
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """No garbage collection, where Python needs that: Hypothesis parses our sources, and only a collection
-    lets another thread in meanwhile. SystemError otherwise, seldom (docs/findings.md, 51)."""
-    sound = VERSION >= (3, 12, 2) or (3, 11, 8) <= VERSION < (3, 12)
-    if sound or not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
 def explore(table: Table, *, seed: int, plays: int, steps: int) -> None:
     """Play until the time or the plays are used up, or the shortest way to a wrong answer was found."""
     machine = type("LockMachine", (LockRules,), {"table": table})
@@ -148,7 +129,7 @@ def explore(table: Table, *, seed: int, plays: int, steps: int) -> None:
     turn = 0
     while not table.deadline.passed and table.shortest is None:
         try:
-            with _undisturbed():
+            with undisturbed():
                 run_state_machine_as_test(seeded(seed + turn)(machine), settings=how)
         except TimeUp:
             return
