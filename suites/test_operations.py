@@ -28,7 +28,7 @@ from natsproof.checkers.operations import (
     every_write_before_the_backup_is_restored,
     never_two_servers_are_away,
 )
-from natsproof.checkers.recovery import no_gap_is_longer_than
+from natsproof.checkers.recovery import no_gap_is_longer_than, writes_resume_within
 from natsproof.checkers.registers import registers_are_linearizable
 from natsproof.checkers.replicas import replicas_are_equal
 from suites import operations
@@ -137,9 +137,16 @@ def test_a_restore_gives_back_what_was_acknowledged_before_the_backup(certify, c
 @pytest.mark.needs("Killable", "VolumeAccess", "Administrable")
 @on(RESTORED)
 def test_a_restored_platform_takes_writes(certify, contract, trial):
-    """After the restore, and the set-up Job that found nothing to object to, puts are acknowledged again."""
+    """After the restore, and the set-up Job that found nothing to object to, each bucket takes puts again."""
+    history = certify.run(trial)
     certify.that(
-        certify.run(trial),
+        history,
+        writes_resume_within(certify.recovery_s("all-restarted"), since="healed"),
+        given=[every_fault_landed],
+        promise="docs/runbook.md: Restore into an empty platform",
+    )
+    certify.that(
+        history,
         replicas_are_equal,
         given=[settled, every_fault_landed, at_least(50, acknowledged_puts, when="after")],
         promise="docs/runbook.md: Restore into an empty platform",

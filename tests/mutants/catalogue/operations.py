@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import orjson
 
+from natsproof.errors import ClusterError
 from natsproof.faults.procedures import BackUpAndRestore
 from natsproof.faults.upgrade import Resize
 from natsproof.workloads.operations import FullBucket
@@ -39,6 +43,19 @@ class AcknowledgesWhatItRefuses(lies.Acknowledging):
             self.last[bucket] += 1
             message.body = orjson.dumps({"stream": f"KV_{bucket}", "seq": self.last[bucket]})
         return super().got(link, message)
+
+
+_restore = BackUpAndRestore.inject
+
+
+def _restored_for_a_moment(self: BackUpAndRestore, cluster: Any, targets: Sequence[str]) -> Any:
+    """What a restore that was given up does to the next one (docs/findings.md, 58), without its chance."""
+    done = _restore(self, cluster, targets)
+    with tempfile.TemporaryDirectory(prefix="natsproof-mutant-") as name:
+        code, said = cluster.administer("nats stream rm KV_integration_locks --force", folder=Path(name))
+    if code:
+        raise ClusterError(f"the bucket could not be deleted: {said[-300:]}")
+    return done
 
 
 class ShowsTheOldSize(Lie):
@@ -90,6 +107,12 @@ MUTANTS = (
         "server",
         (RESTORE, RESTORED),
         lie=lambda: lies.Both(drops(), store_lies.OneStoreLacksMessages()),
+    ),
+    Mutant(
+        "a restored bucket is deleted again",
+        "server",
+        (RESTORE, RESTORED),
+        sabotage=instead(BackUpAndRestore, "inject", _restored_for_a_moment),
     ),
     Mutant(
         "a full bucket acknowledges what it does not store",
