@@ -128,8 +128,8 @@ def page(runs: list[Run]) -> str:
         "",
         "Written by `python -m bench.certifications`: `make certify` or `make kind` of the shipped manifests",
         "again and again, each with another seed, none repeated or left out.",
-        "BROKEN, UNKNOWN or a run that is not whole is a false alarm, unless it is true of the server: the last",
-        "column says whose it was, with the number in [findings.md](findings.md).",
+        "BROKEN, UNKNOWN or a run that is not whole is a false alarm, unless it is true of the server: the",
+        "last column says whose it was, with the number in [findings.md](findings.md).",
     ]
     for series, members in groupby(sorted(runs, key=lambda r: r.series), key=lambda r: r.series):
         lines += _section(series, list(members))
