@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 NOT_DECIDED = 6
 NO_TESTS = 5
-#: pytest's own ends that no verdict may replace: interrupted, internal error, usage.
-PYTEST_ENDS = (2, 3, 4)
+BROKEN_OFF, INTERNAL_ERROR, USAGE = 2, 3, 4
+#: pytest's own ends that no verdict may replace.
+PYTEST_ENDS = (BROKEN_OFF, INTERNAL_ERROR, USAGE)
 
 
 def end_run(session: pytest.Session, certification: Certification) -> None:
@@ -48,6 +49,8 @@ def end_run(session: pytest.Session, certification: Certification) -> None:
         return
     if status not in PYTEST_ENDS:
         session.exitstatus = run.exit_code or (1 if status == 1 else 0)
+    elif status == INTERNAL_ERROR:
+        session.exitstatus = BROKEN_OFF  # pytest's 3 would mean a failed cluster here
 
 
 def _drop_what_nobody_needs(run: Run, folder: run_folder.RunFolder, keep: bool) -> None:
