@@ -23,6 +23,7 @@ from pathlib import Path
 import orjson
 
 from bench.__main__ import machine
+from natsproof.report.record import COMPLETE
 
 ROOT = Path(__file__).parent.parent
 RUNS = ROOT / "suites" / "certifications.json"
@@ -91,7 +92,7 @@ def certify(target: str, seed: int, variables: list[str]) -> Run:
     for claim in claims:
         counts[claim["status"]] = counts.get(claim["status"], 0) + 1
     wrong = [f"{c['status']} {c['name']}: {c['reason']}" for c in claims if c["status"] in WRONG]
-    if certificate["state"] != "complete":
+    if certificate["state"] != COMPLETE:
         wrong.append(f"{certificate['title']}: {certificate['interrupted_by'] or 'nobody says why'}")
     run = Run(
         target=target,

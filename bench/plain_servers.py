@@ -13,7 +13,7 @@ from types import TracebackType
 
 from natsproof.clock import wait_until
 from natsproof.cluster.binaries import nats_server
-from natsproof.cluster.embedded.runtime import is_stopped
+from natsproof.cluster.embedded.runtime import freeze
 
 VERSION = "2.12.8"
 
@@ -75,9 +75,7 @@ class PlainServers:
         return True
 
     def pause(self, index: int) -> None:
-        pid = self.processes[index].pid
-        os.kill(pid, signal.SIGSTOP)
-        wait_until(f"server {index} to stop", lambda: is_stopped(pid), within_s=5)
+        freeze(self.processes[index].pid, 5)
 
     def resume(self, index: int) -> None:
         os.kill(self.processes[index].pid, signal.SIGCONT)

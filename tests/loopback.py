@@ -20,7 +20,7 @@ from typing import Any
 from natsproof.clock import wait_until
 from natsproof.cluster import JobResult, PodEvent, Server
 from natsproof.cluster.binaries import nats_server
-from natsproof.cluster.embedded.runtime import is_stopped
+from natsproof.cluster.embedded.runtime import freeze
 from natsproof.contract.model import Bucket, Promises
 from natsproof.errors import ClusterError
 
@@ -120,9 +120,7 @@ class LoopbackCluster:
         self._processes[server].wait(timeout=30)
 
     def pause(self, server: str) -> None:
-        pid = self._processes[server].pid
-        os.kill(pid, signal.SIGSTOP)
-        wait_until(f"{server} to stop", lambda: is_stopped(pid), within_s=5)
+        freeze(self._processes[server].pid, 5)
 
     def resume(self, server: str) -> None:
         os.kill(self._processes[server].pid, signal.SIGCONT)

@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Protocol
 
+from natsproof.clock import wait_until
 from natsproof.cluster.embedded import universe
 from natsproof.cluster.embedded.pid1 import Launch, Process, pid1
 
@@ -64,6 +65,12 @@ def is_stopped(pid: int) -> bool:
         with contextlib.suppress(OSError):
             states.append((task / "stat").read_text().rpartition(")")[2].split()[0])
     return all(state in "Tt" for state in states)
+
+
+def freeze(pid: int, within_s: float) -> None:
+    """SIGSTOP, in force when this returns. Raises ProcessLookupError, DeadlineExceeded."""
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(f"process {pid} to stop", lambda: is_stopped(pid), within_s=within_s)
 
 
 class Runtime(Protocol):

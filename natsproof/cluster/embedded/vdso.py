@@ -22,8 +22,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from natsproof.clock import wait_until, wall_ns
-from natsproof.cluster.embedded.runtime import is_stopped
+from natsproof.clock import wall_ns
+from natsproof.cluster.embedded.runtime import freeze, is_stopped
 from natsproof.errors import ClusterError, DeadlineExceeded
 
 SYMBOL = "__vdso_clock_gettime"
@@ -100,9 +100,8 @@ class WallClock:
         """With no thread inside the function: it would go on in the middle of other code."""
         for _ in range(50):
             was_stopped = is_stopped(self.pid)
-            os.kill(self.pid, signal.SIGSTOP)
             try:
-                wait_until(f"process {self.pid} to stop", lambda: is_stopped(self.pid), within_s=STOP_S)
+                freeze(self.pid, STOP_S)
                 if not self._inside():
                     yield
                     return
