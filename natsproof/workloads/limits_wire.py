@@ -29,21 +29,27 @@ class Wire:
 
     @classmethod
     async def open(cls, url: str, *, within_s: float = 10.0) -> Wire:
-        """Connected, with its first PONG."""
-        parts, wire = urlsplit(url), None
+        """Connected, with its first PONG. Raises ClusterError; nothing stays open then."""
+        parts, wire, greeted = urlsplit(url), None, False
         try:
             async with asyncio.timeout(within_s):
                 wire = cls(*await asyncio.open_connection(parts.hostname, parts.port, limit=LINE_BYTES))
                 verb, _, body = (await wire.reader.readuntil(b"\r\n")).partition(b" ")
                 if verb != b"INFO":
-                    raise ClusterError(f"{url}: the server greets with {verb[:40]!r}")
+                    raise ClusterError(f"the server greets with {verb[:40].strip()!r}")
                 wire.info = orjson.loads(body)
                 wire.writer.write(CONNECT + b"PING\r\n")
                 await wire._until(b"PONG")
+                greeted = True
+        except ClusterError as problem:
+            raise ClusterError(f"{url}: {problem}") from None
+        except orjson.JSONDecodeError as problem:
+            raise ClusterError(f"{url}: the server greets with no JSON: {problem}") from None
         except (OSError, TimeoutError, asyncio.IncompleteReadError) as problem:
-            if wire is not None:
-                await wire.close()
             raise ClusterError(f"{url}: {type(problem).__name__}: {problem}") from None
+        finally:
+            if wire is not None and not greeted:
+                await wire.close()
         return wire
 
     async def close(self) -> None:

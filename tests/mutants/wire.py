@@ -247,9 +247,9 @@ class Proxies:
         finally:
             for pump in pumps:
                 pump.cancel()
-            ended = await asyncio.gather(*pumps, return_exceptions=True)
-            if upstream is not None:
+            if upstream is not None:  # before anything is waited for: that wait may be cancelled
                 upstream.transport.abort()
+            ended = await asyncio.gather(*pumps, return_exceptions=True)
             for problem in ended:
                 if isinstance(problem, Exception) and not isinstance(problem, OSError | EOFError):
                     raise problem
