@@ -51,7 +51,8 @@ class Trial:
     A slow machine takes longer instead of proving less: the first fault waits until each bucket has
     `evidence` acknowledged puts, and drive goes on until it has as many again since the last one was healed,
     and `puts` in all. A fault is not healed before each bucket has `during` acknowledged puts since it
-    landed. Each of these waits ends after `patience_s`.
+    landed. Where a workload writes to a twin of a bucket, the twin's puts count; creates and updates are
+    puts. Each of these waits ends after `patience_s`.
 
     `whole_within_s` above 0: faults come one after the other, each `at_s` after the platform was whole
     again (natsproof.trial.whole), and drive ends once it is whole after the last; `duration_s` is then
@@ -304,8 +305,8 @@ class _Run:
         await self._enough(self.trial.puts)
 
     async def _enough(self, number: int, since: Mapping[str, int] = NOTHING) -> None:
-        """Wait until each bucket has `number` more acknowledged puts than `since`."""
-        wanted = dict.fromkeys(self.trial.buckets, number)
+        """Wait until each bucket or its twin has `number` more acknowledged puts than `since`."""
+        wanted = {self.stage.twins.get(bucket, bucket): number for bucket in self.trial.buckets}
 
         async def enough() -> bool:
             return self.stage.ending.is_set() or not self.recorder.short_of(wanted, since)
