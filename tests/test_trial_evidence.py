@@ -96,10 +96,12 @@ def test_a_fault_waits_for_writes_of_the_twin_that_stands_for_a_bucket(
     """Locks are held in twins: nobody ever writes to the bucket that the trial names."""
     locks = Locks(("integration_locks",), contenders=2, locks=1, ttl_s=2.0, stall_share=0.0)
     kill = Kill("follower", at_s=0.1, down_s=0.1)
-    trial = Trial("locked", (locks,), (kill,), 0.7, warm_up_s=0.1, during=6, patience_s=8.0)
+    trial = Trial("locked", (locks,), (kill,), 0.7, warm_up_s=0.1, evidence=3, during=6, patience_s=8.0)
     history = run(trial, cluster, seed=1, path=tmp_path / "h.jsonl")
     ops, injection = history.operations, history.injections[0]
     assert injection.heal_began_ns is not None
     written = np.isin(ops.kind, (Kind.CREATE, Kind.UPDATE)) & (ops.outcome == Outcome.OK)
     while_on = (ops.return_ns > injection.injected_ns) & (ops.return_ns <= injection.heal_began_ns)
     assert 6 <= np.count_nonzero(written & while_on) < 12  # and no longer
+    assert np.count_nonzero(written & (ops.return_ns < injection.began_ns)) >= 3
+    assert not list(history.observed("little_evidence"))
