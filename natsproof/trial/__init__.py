@@ -150,7 +150,6 @@ def run(trial: Trial, cluster: Cluster, *, seed: int, path: Path) -> History:
     with Recorder(path, _meta(trial, cluster, seed, prefix)) as recorder:
         bucket = trial.buckets[0] if trial.buckets else ""
         schedule = Schedule(trial.faults, cluster, recorder, bucket, seed)
-        schedule.wanted = dict.fromkeys(trial.buckets, trial.during) if trial.during else {}
         schedule.wait_s = trial.patience_s
         try:
             asyncio.run(_Run(trial, cluster, recorder, schedule, prefix, seed).all())
@@ -234,6 +233,7 @@ class _Run:
 
     async def _drive(self) -> None:
         trial, stage = self.trial, self.stage
+        self.schedule.wanted = self._wanted(trial.during) if trial.during else {}
         stage.ends = Deadline.within(trial.warm_up_s + trial.duration_s)
         self.recorder.mark("warm_up")
         driving = [
@@ -304,9 +304,13 @@ class _Run:
                 await self._enough(self.trial.evidence, self.recorder.acknowledged_puts())
         await self._enough(self.trial.puts)
 
+    def _wanted(self, number: int) -> dict[str, int]:
+        """So many puts of each bucket, or of the twin that a workload prepared in its place."""
+        return {self.stage.twins.get(bucket, bucket): number for bucket in self.trial.buckets}
+
     async def _enough(self, number: int, since: Mapping[str, int] = NOTHING) -> None:
         """Wait until each bucket or its twin has `number` more acknowledged puts than `since`."""
-        wanted = {self.stage.twins.get(bucket, bucket): number for bucket in self.trial.buckets}
+        wanted = self._wanted(number)
 
         async def enough() -> bool:
             return self.stage.ending.is_set() or not self.recorder.short_of(wanted, since)

@@ -39,8 +39,7 @@ class Schedule:
         self._faults, self._cluster, self._recorder = faults, cluster, recorder
         self._bucket, self._seed = bucket, seed
         self.twins: Mapping[str, str] = {}  # buckets that workloads use in others' place
-        #: A fault is healed once each of these buckets, or its twin, has so many acknowledged puts, or after
-        #: `wait_s`.
+        #: A fault is healed once each of these buckets has so many acknowledged puts, or after `wait_s`.
         self.wanted: Mapping[str, int] = {}
         self.wait_s = 0.0
         self._active: dict[int, _Active] = {}
@@ -88,9 +87,8 @@ class Schedule:
     async def _wanted_puts(self, since: Mapping[str, int], ending: asyncio.Event) -> None:
         """Until enough was acknowledged since the fault landed: that writes go on is seen while it is on."""
         deadline = Deadline.within(self.wait_s)
-        wanted = {self.twins.get(bucket, bucket): number for bucket, number in self.wanted.items()}
-        while wanted and not deadline.passed:
-            if not self._recorder.short_of(wanted, since) or await _within(ending, LOOK_EVERY_S):
+        while self.wanted and not deadline.passed:
+            if not self._recorder.short_of(self.wanted, since) or await _within(ending, LOOK_EVERY_S):
                 return
 
     def _inject(self, number: int, fault: Fault) -> int | None:
