@@ -263,6 +263,10 @@ class TestBucketsAndJob:
         """Each bucket is made with the promised number of revisions for a key."""
         certify.that_rule(contract, buckets.every_bucket_keeps_the_promised_history)
 
+    def test_no_bucket_leaves_markers(self, certify, contract):
+        """No bucket is made with --marker-ttl, whose markers may remove what was acknowledged."""
+        certify.that_rule(contract, buckets.no_bucket_leaves_markers)
+
     def test_the_largest_value_fits_a_message(self, certify, contract):
         """max_payload is at most 8 MiB, and no bucket promises larger values than a message can carry."""
         certify.that_rule(contract, buckets.the_largest_value_fits_a_message)

@@ -20,9 +20,13 @@ from natsproof.checkers.guards import (
     settled,
     watch_events,
 )
+from natsproof.checkers.overwrites import puts_over_due_values
 from natsproof.checkers.twins import TwinExpires
 from natsproof.cluster import inspection
+from natsproof.trial import Trial
+from natsproof.workloads.overwrites import Overwrites
 from suites.trials import (
+    BUCKETS,
     CANARIES,
     EXPIRY_ALL_KILLED,
     EXPIRY_CALM,
@@ -37,6 +41,8 @@ from suites.trials import (
     clock_error_s,
     on,
 )
+
+OVERWRITTEN = Trial("values written as they expire", (Overwrites(BUCKETS),), (), 15.0)
 
 
 @on(EXPIRY_CALM)
@@ -72,6 +78,18 @@ def test_watchers_are_told_of_each_expiry_as_their_bucket_is_made(certify, contr
         watchers_are_told_of_expiries(late_s, after_faults=True),
         given=[at_least(30, watch_events), settled],
         promise=promise,
+    )
+
+
+@pytest.mark.depth("standard")
+@on(OVERWRITTEN)
+def test_a_value_written_as_its_key_expires_is_kept(certify, contract, trial):
+    """A put over a value that is due, or is just being removed, lives its own time to the end."""
+    certify.that(
+        certify.run(trial),
+        values_expire_on_time(contract.promises.expiry_late_s),
+        given=[at_least(200 * len(BUCKETS), puts_over_due_values)],
+        promise=contract.promises.at("expiry_late_s"),
     )
 
 

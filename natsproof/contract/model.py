@@ -287,6 +287,7 @@ class Bucket(Sourced):
 
     name: str
     ttl_s: float | None = None
+    marker_ttl_s: float | None = None
     max_bytes: int | None = None
     replicas: int = 1
     storage: str = "file"

@@ -52,6 +52,7 @@ _ADD_SWITCHES = frozenset(("compress", "no-compress", "republish-headers"))
 _REPEATABLE = frozenset(("tags", "metadata", "source"))
 _FIELD = {
     "ttl": "ttl_s",
+    "marker-ttl": "marker_ttl_s",
     "max-bucket-size": "max_bytes",
     "max-value-size": "max_value_bytes",
     "replicas": "replicas",
@@ -308,6 +309,7 @@ def _storage(text: str) -> str:
 
 _VALUES: dict[str, Callable[[str], Any]] = {
     "ttl": _ttl,
+    "marker-ttl": _ttl,
     "max-bucket-size": _size,
     "max-value-size": _small_size,
     "replicas": _replicas,

@@ -141,4 +141,12 @@ ENTRIES = (
         scene="given_up_restore",
         tries=1,
     ),
+    Entry(
+        "finding-61",
+        "in buckets with markers: that of an expired value removes the acknowledged put after it",
+        "2.11.3 to 2.14.5",
+        "2.14.5",
+        scene="marker_over_value",
+        tries=2,
+    ),
 )

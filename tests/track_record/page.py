@@ -16,10 +16,11 @@ KEPT = Path(__file__).parent / "last.json"
 
 HEAD = """# Track record
 
-Published defects of NATS, found again by natsproof on versions that have them; `finding-39` and `finding-58`
-were found here ([findings](findings.md)) and are published nowhere that we know of. Each row is one command;
-it prints `reproduced #ISSUE in S s` or `not reproduced`, and writes this page. Times count from the command's
-start to the verdict, on the machine of that day; fetching an older nats-server is not counted.
+Published defects of NATS, found again by natsproof on versions that have them; `finding-39`, `finding-58`
+and `finding-61` were found here ([findings](findings.md)) and are published nowhere that we know of. Each row
+is one command; it prints `reproduced #ISSUE in S s` or `not reproduced`, and writes this page. Times count
+from the command's start to the verdict, on the machine of that day; fetching an older nats-server is not
+counted.
 
 | issue | what | affected | run on | found by | command | last reproduced |
 |---|---|---|---|---|---|---|

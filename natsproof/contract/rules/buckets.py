@@ -124,6 +124,22 @@ def every_bucket_keeps_the_promised_history(contract: Contract) -> Verdict:
     return _same(contract, "history", lambda bucket: bucket.history)
 
 
+@rule("an acknowledged value is there until its time is over")
+def no_bucket_leaves_markers(contract: Contract) -> Verdict:
+    """No bucket is made with --marker-ttl: the marker of an expired value removes a put that was acknowledged
+    just before it (docs/findings.md, 61)."""
+    wrong = [
+        at(
+            bucket.at("marker_ttl_s"),
+            f"bucket {bucket.name} leaves markers for {bucket.marker_ttl_s:g} s: a put over a value that is"
+            " just expiring may be acknowledged and removed. Leave --marker-ttl out",
+        )
+        for bucket in contract.job_buckets
+        if bucket.marker_ttl_s
+    ]
+    return judged(wrong, f"none of {len(contract.job_buckets)} buckets leaves markers")
+
+
 @rule("values of the stated size are accepted")
 def the_largest_value_fits_a_message(contract: Contract) -> Verdict:
     """max_payload is at most 8 MiB, and no bucket promises larger values than a message can carry."""
@@ -155,5 +171,6 @@ RULES: tuple[Rule, ...] = (
     every_bucket_has_the_promised_ttl,
     every_bucket_has_the_promised_size,
     every_bucket_keeps_the_promised_history,
+    no_bucket_leaves_markers,
     the_largest_value_fits_a_message,
 )

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from natsproof.faults.process import Kill
+from natsproof.workloads import overwrites
 from natsproof.workloads.expiry import Expiry
 from tests.mutants import expiry_lies, lies
 from tests.mutants.catalogue.contract import JOB, PROMISES
@@ -21,6 +22,7 @@ TWIN = "test_a_ttl_is_configured_and_a_twin_of_its_bucket_expires"
 TOLD = "test_watchers_are_told_of_each_expiry_as_their_bucket_is_made"
 MARKED, UNMARKED = f"{TOLD}[expiry watched with markers]", f"{TOLD}[expiry watched]"
 KILLED = f"{TOLD}[expiry watched through a leader kill]"
+KEPT = "test_a_value_written_as_its_key_expires_is_kept"
 FAULTS = (
     "test_values_expire_on_time_through_a_fault[expiry through the loss of quorum]",
     "test_values_expire_on_time_through_a_fault[expiry through a restart of all]",
@@ -104,6 +106,25 @@ MUTANTS = (
         (MARKED, UNMARKED),
         verdict="UNKNOWN",
         sabotage=instead(Expiry, "_watch", _nobody),
+    ),
+    Mutant(
+        "a bucket leaves markers",
+        "contract",
+        (KEPT,),
+        edits=(Edit(JOB, "--ttl=1h --max", "--ttl=1h --marker-ttl=10s --max"),),
+    ),
+    Mutant(
+        "values written anew live half their time",
+        "server",
+        (KEPT,),
+        lie=partial(lies.ChangesTheTtl, 0.5),
+    ),
+    Mutant(
+        "values written anew before they are due",
+        "harness",
+        (KEPT,),
+        verdict="UNKNOWN",
+        sabotage=instead(overwrites, "_since_s", lambda _: 0.5),
     ),
     Mutant(
         "values never expire, through deaths",
