@@ -377,15 +377,19 @@ def _tell_unknown(terminalreporter: Any) -> None:
 
 
 def _end_on_sigterm(config: pytest.Config, certification: Certification) -> None:
-    """SIGTERM ends a run as Ctrl-C does: faults are healed, the report says `interrupted`."""
+    """SIGTERM ends a run as Ctrl-C does: faults are healed, the report says `interrupted`. So does SIGINT,
+    also where a script's background began us deaf to it."""
 
     def handle(number: int, frame: object) -> None:
         certification.interrupted_by = signal.Signals(number).name
         signal.raise_signal(signal.SIGINT)
 
-    before = signal.signal(signal.SIGTERM, handle)
+    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, handle)}
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def put_back() -> None:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
     config.add_cleanup(put_back)

@@ -312,10 +312,14 @@ def test_it_waits(certify):
 '''
 
 
-def _interrupted(tmp_path: Path, number: int) -> tuple[int, str]:
+#: A script's background commands begin like this.
+DEAF = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
+
+
+def _interrupted(tmp_path: Path, number: int, *begun_by: str) -> tuple[int, str]:
     lay_out(tmp_path, HOLDS + WAITS)
     process = subprocess.Popen(
-        [sys.executable, "-m", "pytest", "suites", *USUAL],
+        [*begun_by, sys.executable, "-m", "pytest", "suites", *USUAL],
         cwd=tmp_path,
         env=environment(tmp_path),
         stdout=subprocess.PIPE,
@@ -332,9 +336,12 @@ def _interrupted(tmp_path: Path, number: int) -> tuple[int, str]:
     return process.returncode, said
 
 
+@pytest.mark.parametrize("begun_by", [(), DEAF], ids=["", "deaf"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_says_so_and_claims_nothing_more(tmp_path: Path, number: signal.Signals) -> None:
-    code, said = _interrupted(tmp_path, number)
+def test_an_interrupted_run_says_so_and_claims_nothing_more(
+    tmp_path: Path, number: signal.Signals, begun_by: tuple[str, ...]
+) -> None:
+    code, said = _interrupted(tmp_path, number, *begun_by)
     assert code == 2
     assert "natsproof: INTERRUPTED" in said
     assert "UNKNOWN test_it_waits: never judged (interrupted)" in said.splitlines()

@@ -126,8 +126,8 @@ def every_bucket_keeps_the_promised_history(contract: Contract) -> Verdict:
 
 @rule("an acknowledged value is there until its time is over")
 def no_bucket_leaves_markers(contract: Contract) -> Verdict:
-    """No bucket is made with --marker-ttl: the marker of an expired value removes a put that was acknowledged
-    just before it (docs/findings.md, 61)."""
+    """No bucket is made with --marker-ttl, whose markers may remove what was acknowledged."""
+    # How: docs/findings.md, 61
     wrong = [
         at(
             bucket.at("marker_ttl_s"),
