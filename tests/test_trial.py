@@ -164,6 +164,14 @@ def shared() -> Iterator[LoopbackCluster]:
 
 
 @pytest.fixture
+def hearing() -> Iterator[None]:
+    """SIGINT raises, also where a script's background began us deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
 def cluster(shared: LoopbackCluster) -> Iterator[LoopbackCluster]:
     """The cluster, whole again after the test."""
     yield shared
@@ -265,6 +273,7 @@ def test_what_is_not_healed_in_time_is_healed_at_the_end(cluster: LoopbackCluste
 
 
 @pytest.mark.cluster
+@pytest.mark.usefixtures("hearing")
 @pytest.mark.parametrize(("how", "raised"), [("defect", ZeroDivisionError), ("interrupt", KeyboardInterrupt)])
 def test_a_broken_run_is_healed_and_leaves_its_history(
     cluster: LoopbackCluster, tmp_path: Path, how: str, raised: type[BaseException]
