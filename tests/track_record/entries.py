@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tests.mutants.catalogue.contract import FLAPPING_PROMISED
+from tests.mutants.catalogue.expiry import LEAVES_MARKERS
 from tests.mutants.manifests import Edit
 
 IMAGE = "image: nats:2.12.8-alpine"
@@ -146,7 +147,9 @@ ENTRIES = (
         "in buckets with markers: that of an expired value removes the acknowledged put after it",
         "2.11.3 to 2.14.5",
         "2.14.5",
-        scene="marker_over_value",
+        claim="suites/test_expiry.py::test_a_value_written_as_its_key_expires_is_kept"
+        "[values-written-as-they-expire]",
+        edits=LEAVES_MARKERS,
         tries=2,
     ),
 )

@@ -32,7 +32,6 @@ from natsproof.verdict import Status, Verdict, broken, holds, unknown
 from natsproof.workloads.ledger import Ledger
 from tests.track_record import damaged_meta, membership, vanishing
 from tests.track_record.given_up_restore import given_up_restore
-from tests.track_record.marker_over_value import marker_over_value
 
 BUCKET = "message_state"
 LEDGER = (Ledger((BUCKET, "retry_queue"), writers=6, rate_hz=150.0, timeout_s=1.5),)
@@ -276,7 +275,7 @@ SCENES: dict[str, Callable[[Stage], Verdict]] = {
             full_volumes,
             ttl_enabled_later,
         ),
-        *(create_after_expiry, watched_expiry, given_up_restore, marker_over_value),
+        *(create_after_expiry, watched_expiry, given_up_restore),
     )
 }
 

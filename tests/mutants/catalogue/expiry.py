@@ -22,6 +22,7 @@ TWIN = "test_a_ttl_is_configured_and_a_twin_of_its_bucket_expires"
 TOLD = "test_watchers_are_told_of_each_expiry_as_their_bucket_is_made"
 MARKED, UNMARKED = f"{TOLD}[expiry watched with markers]", f"{TOLD}[expiry watched]"
 KILLED = f"{TOLD}[expiry watched through a leader kill]"
+LEAVES_MARKERS = (Edit(JOB, "--ttl=1h --max", "--ttl=1h --marker-ttl=10s --max"),)
 KEPT = "test_a_value_written_as_its_key_expires_is_kept"
 FAULTS = (
     "test_values_expire_on_time_through_a_fault[expiry through the loss of quorum]",
@@ -111,7 +112,7 @@ MUTANTS = (
         "a bucket leaves markers",
         "contract",
         (KEPT,),
-        edits=(Edit(JOB, "--ttl=1h --max", "--ttl=1h --marker-ttl=10s --max"),),
+        edits=LEAVES_MARKERS,
     ),
     Mutant(
         "values written anew live half their time",
