@@ -88,7 +88,7 @@ def test_a_value_written_as_its_key_expires_is_kept(certify, contract, trial):
     certify.that(
         certify.run(trial),
         values_expire_on_time(contract.promises.expiry_late_s),
-        given=[at_least(200 * len(BUCKETS), puts_over_due_values)],
+        given=[at_least(400 * len(BUCKETS), puts_over_due_values)],
         promise=contract.promises.at("expiry_late_s"),
     )
 

@@ -36,6 +36,13 @@ CHECKED = [block for block in BASH if block.document != RUNBOOK]
 every_document = pytest.mark.parametrize("document", NAMES)
 
 
+def test_every_finding_is_in_the_table_and_told() -> None:
+    text = (ROOT / "docs/findings.md").read_text()
+    told = [int(n) for n in re.findall(r"^## (\d+)\. ", text, re.MULTILINE)]
+    listed = [int(n) for n in re.findall(r"^\| (\d+) \| ", text, re.MULTILINE)]
+    assert told == listed == list(range(1, len(told) + 1))
+
+
 # -- commands
 
 
