@@ -107,12 +107,13 @@ WRITING_PART = share(PLATFORM, writing=True)
 
 
 def capacity(promises: Promises, budget_s: float) -> Trial:
-    """The trial lasts as long as the search may take, and some seconds for its last step."""
+    """The trial lasts as long as the search may take, and its last two steps under kills."""
     require_rate(promises, "rate_floor_hz")
     search = CapacitySearch(
         budget_s=budget_s,
         objective_s=promises.p99_s or 0.5,
         recovery_s=promises.recovery_s["one-server-killed"],
+        floor_hz=promises.rate_floor_one_down_hz / WRITING_PART,
         planned_hz=promises.rate_floor_hz / WRITING_PART,
     )
-    return Trial("capacity", (search,), duration_s=budget_s + 60.0, warm_up_s=0.5)
+    return Trial("capacity", (search,), duration_s=budget_s + 120.0, warm_up_s=0.5)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pytest
 
-from natsproof.checkers.capacity import CapacityAtLeast, ModelMatchesFill, SizesHold
+from natsproof.checkers.capacity import CapacityAtLeast, CertifiedAtLeast, ModelMatchesFill, SizesHold
 from natsproof.checkers.durability import no_acknowledged_put_is_lost
 from natsproof.checkers.guards import acknowledged_writes, at_least, every_fault_landed
 from natsproof.report import capacity_page
@@ -44,7 +44,7 @@ def test_the_certified_rate_under_pod_kills_is_at_least_the_promised_one(certify
     promises = contract.promises
     certify.that(
         measured,
-        CapacityAtLeast(promises.rate_floor_one_down_hz, "certified_hz", loads.WRITING_PART),
+        CertifiedAtLeast(promises.rate_floor_one_down_hz, loads.WRITING_PART),
         given=[every_fault_landed],
         promise=promises.at("rate_floor_one_down_hz"),
     )

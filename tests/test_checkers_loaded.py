@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from natsproof.checkers.capacity import CapacityAtLeast, ModelMatchesFill, SizesHold
+from natsproof.checkers.capacity import CapacityAtLeast, CertifiedAtLeast, ModelMatchesFill, SizesHold
 from natsproof.checkers.loaded import (
     AnswersWithin,
     ServesAgainWithin,
@@ -151,10 +151,24 @@ def test_the_guard_wants_a_load_that_was_offered():
     assert the_load_was_offered(history([], load(refused=5, not_valid="5 not started"))) == "5 not started"
 
 
+def knee(rate_hz, too_high_hz=510.0, limited_by="platform"):
+    return {
+        "rate_hz": rate_hz,
+        "too_high_hz": too_high_hz,
+        "certain_to": 0.03,
+        "limited_by": limited_by,
+    }
+
+
+def kill(rate_hz, why="", not_valid=""):
+    return {"rate_hz": rate_hz, "why": why, "not_valid": not_valid}
+
+
 def capacity(**more):
     told = {
-        "knee": {"rate_hz": 500.0, "certain_to": 0.03, "limited_by": "platform"},
+        "knee": knee(500.0),
         "certified_hz": 200.0,
+        "kills": [kill(400.0, "p99 too high"), kill(200.0)],
         "steps": [{"offered_hz": 600.0, "why": "p99 too high", "not_valid": ""}],
         "fill": [{"bytes_per_entry": 330.0, "model_bytes_per_entry": 328}],
         "sizing": {
@@ -174,14 +188,48 @@ def capacity(**more):
 
 def test_a_knee_above_the_promise_holds():
     assert CapacityAtLeast(200, "knee", 0.8)(capacity()).status is Status.HOLDS
-    assert CapacityAtLeast(100, "certified_hz", 0.8)(capacity()).status is Status.HOLDS
     assert CapacityAtLeast(500, "knee", 0.8)(capacity()).status is Status.BROKEN
 
 
 def test_a_lower_bound_never_breaks_a_promise():
-    bound = capacity(knee={"rate_hz": 500.0, "certain_to": 1.0, "limited_by": "generator"})
+    bound = capacity(knee=knee(500.0, limited_by="generator"))
     assert CapacityAtLeast(500, "knee", 0.8)(bound).status is Status.UNKNOWN
     assert CapacityAtLeast(100, "one_down", 0.8)(capacity(one_down=None)).status is Status.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("too_high_hz", "status"), [(None, Status.UNKNOWN), (700.0, Status.UNKNOWN), (600.0, Status.BROKEN)]
+)
+def test_a_search_that_ran_out_of_time_breaks_a_promise_that_was_too_high_already(too_high_hz, status):
+    ended = capacity(knee=knee(0.0, too_high_hz, "time"))
+    assert CapacityAtLeast(500, "knee", 0.8)(ended).status is status
+
+
+def test_another_part_whose_generator_was_late_does_not_excuse_the_knee():
+    late = {"offered_hz": 9.0, "why": "slow", "not_valid": "the generator fell behind"}
+    measured = capacity(knee=knee(500.0), steps=[*capacity().observations[0].data["steps"], late])
+    assert CapacityAtLeast(500, "knee", 0.8)(measured).status is Status.BROKEN
+
+
+SLOW = kill(250.0, "p99 too high")
+
+
+@pytest.mark.parametrize(
+    ("certified_hz", "kills", "status"),
+    [
+        (250.0, [kill(250.0)], Status.HOLDS),
+        (0.0, [kill(400.0, "slow"), SLOW, SLOW], Status.BROKEN),
+        (100.0, [SLOW, SLOW, kill(100.0)], Status.BROKEN),
+        # what failed above the promised rate, or once, or beside a late generator breaks nothing
+        (0.0, [kill(400.0, "slow"), kill(340.0, "slow")], Status.UNKNOWN),
+        (0.0, [SLOW], Status.UNKNOWN),
+        (0.0, [SLOW, kill(250.0, "slow", "it fell behind")], Status.UNKNOWN),
+        (0.0, [], Status.UNKNOWN),
+    ],
+)
+def test_a_rate_under_kills_is_broken_by_what_failed_at_the_promised_rate(certified_hz, kills, status):
+    measured = capacity(certified_hz=certified_hz, kills=kills)
+    assert CertifiedAtLeast(200, 0.8)(measured).status is status
 
 
 def test_sizes_that_do_not_fit_are_broken():

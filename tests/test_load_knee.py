@@ -62,6 +62,32 @@ def test_a_generator_that_falls_behind_gives_a_lower_bound():
     assert found.rate_hz == pytest.approx(500, rel=0.05)
 
 
+def test_a_generator_that_was_late_now_and_then_changes_nothing():
+    late = random.Random(1)
+
+    def run(rate_hz):
+        return step(
+            rate_hz, "too slow" if rate_hz > 500 else "", "it fell behind" if late.random() < 0.3 else ""
+        )
+
+    found = find_knee(run, start_hz=150)
+    assert any(s.why and s.not_valid for s in found.steps)
+    assert found.limited_by == "platform"
+    assert found.rate_hz == pytest.approx(500, rel=0.05)
+
+
+def test_a_generator_that_was_late_at_every_failure_gives_a_lower_bound_wherever_the_search_began():
+    found = find_knee(lambda rate: step(rate, "slow", "it fell behind"), start_hz=100)
+    assert (found.rate_hz, found.limited_by) == (0, "generator")
+
+
+def test_one_failure_as_time_runs_out_makes_no_rate_too_high():
+    left = iter([False] * 3 + [True] * 100)
+    found = find_knee(lambda rate: step(rate, "slow"), start_hz=160, over=lambda: next(left))
+    assert [s.offered_hz for s in found.steps] == [160, 160, 100]
+    assert (found.rate_hz, found.too_high_hz, found.limited_by) == (0, 160, "time")
+
+
 def test_the_search_ends_when_time_is_up():
     left = iter([False] * 3 + [True] * 100)
     found = find_knee(platform(1e5), start_hz=100, over=lambda: next(left))

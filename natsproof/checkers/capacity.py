@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from natsproof.checkers.exhibits import MOST
 from natsproof.history import History
 from natsproof.verdict import Exhibit, Verdict, broken, holds, unknown
 
 Evidence = dict[str, int | float | str]
+#: A rate divided and multiplied by the writing part again is the same rate.
+EVEN = 1 + 1e-9
 
 
 def capacity_of(history: History) -> Mapping[str, Any] | None:
@@ -22,8 +25,8 @@ def capacity_of(history: History) -> Mapping[str, Any] | None:
 class CapacityAtLeast:
     """A measured rate of all operations, of which `writing_part` write, is no lower than promised.
 
-    `which`: "knee" (all pods), "one_down", or "certified_hz" (under pod kills). A search that the
-    generator or the time ended gives a lower bound: enough for HOLDS, never for BROKEN.
+    `which`: "knee" (all pods) or "one_down". A search that the generator ended gives a lower bound: enough
+    for HOLDS, never for BROKEN. One that the time ended is BROKEN if the rate that was too high is too low.
     """
 
     writes_hz: float
@@ -34,31 +37,71 @@ class CapacityAtLeast:
         capacity = capacity_of(history)
         if capacity is None:
             return unknown("no capacity was measured")
-        told = capacity[self.which]
-        if told is None:
+        knee = capacity[self.which]
+        if knee is None:
             return unknown(f"the run did not come to {self.which}")
-        rate_hz = float(told["rate_hz"] if isinstance(told, Mapping) else told)
-        writes_hz = rate_hz * self.writing_part
-        evidence: Evidence = {
-            "operations_hz": round(rate_hz, 1),
-            "writes_hz": round(writes_hz, 1),
-            "promised_writes_hz": self.writes_hz,
-            "steps": len(capacity["steps"]),
-        }
-        if isinstance(told, Mapping):
-            evidence["certain_to"] = round(float(told["certain_to"]), 3)
-            evidence["limited_by"] = str(told["limited_by"])
-        text = f"{writes_hz:.0f} writes a second ({rate_hz:.0f} operations), {self.writes_hz:g} are promised"
-        if writes_hz >= self.writes_hz:
+        evidence = _rates(capacity, float(knee["rate_hz"]), self.writing_part, self.writes_hz)
+        evidence |= {"certain_to": round(float(knee["certain_to"]), 3), "limited_by": str(knee["limited_by"])}
+        text = _told(evidence)
+        if _enough(knee["rate_hz"], self):
             return holds(text, **evidence)
-        behind = [s["not_valid"] for s in capacity["steps"] if s["why"] and s["not_valid"]]
-        if behind or (isinstance(told, Mapping) and told["limited_by"] != "platform"):
-            return unknown(
-                f"{text}; but {behind[0] if behind else 'the search ran out of time'}", (), **evidence
-            )
-        failed = [s for s in capacity["steps"] if s["why"]]
-        shown = [Exhibit(f"{s['offered_hz']:.0f} a second: {s['why']}") for s in failed[:3]]
+        if knee["limited_by"] == "generator":
+            return unknown(f"{text}; but the generator was behind where it ended", (), **evidence)
+        too_high_hz = knee["too_high_hz"]
+        if knee["limited_by"] == "time" and (too_high_hz is None or _enough(too_high_hz, self)):
+            return unknown(f"{text}; but the search ran out of time", (), **evidence)
+        failed = [s for s in capacity["steps"] if s["why"] and not s["not_valid"]]
+        shown = [Exhibit(f"{s['offered_hz']:.0f} a second: {s['why']}") for s in failed[:MOST]]
         return broken(text, shown, **evidence)
+
+
+@dataclass(frozen=True)
+class CertifiedAtLeast:
+    """The rate kept up with under kills is no lower than promised; BROKEN needs two failures at the promised
+    rate or below in which the generator kept its schedule."""
+
+    writes_hz: float
+    writing_part: float
+
+    def __call__(self, history: History) -> Verdict:
+        capacity = capacity_of(history)
+        if capacity is None:
+            return unknown("no capacity was measured")
+        rate_hz = float(capacity["certified_hz"])
+        evidence = _rates(capacity, rate_hz, self.writing_part, self.writes_hz)
+        evidence["steps_under_kills"] = len(capacity["kills"])
+        text = _told(evidence)
+        if _enough(rate_hz, self):
+            return holds(text, **evidence)
+        tried = [k for k in capacity["kills"] if k["rate_hz"] * self.writing_part <= self.writes_hz * EVEN]
+        failed = [k for k in tried if k["why"] and not k["not_valid"]]
+        if len(failed) >= 2:
+            shown = [Exhibit(f"{k['rate_hz']:.0f} a second: {k['why']}") for k in failed[:MOST]]
+            return broken(text, shown, **evidence)
+        behind = [k["not_valid"] for k in tried if k["not_valid"]]
+        return unknown(
+            f"{text}; but {behind[0] if behind else 'that rate was not tried twice'}", (), **evidence
+        )
+
+
+def _enough(rate_hz: float, judge: CapacityAtLeast | CertifiedAtLeast) -> bool:
+    return float(rate_hz) * judge.writing_part * EVEN >= judge.writes_hz
+
+
+def _rates(capacity: Mapping[str, Any], rate_hz: float, writing_part: float, promised_hz: float) -> Evidence:
+    return {
+        "operations_hz": round(rate_hz, 1),
+        "writes_hz": round(rate_hz * writing_part, 1),
+        "promised_writes_hz": promised_hz,
+        "steps": len(capacity["steps"]),
+    }
+
+
+def _told(rates: Evidence) -> str:
+    return (
+        f"{rates['writes_hz']:.0f} writes a second ({rates['operations_hz']:.0f} operations), "
+        f"{rates['promised_writes_hz']:g} are promised"
+    )
 
 
 @dataclass(frozen=True)

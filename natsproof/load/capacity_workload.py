@@ -49,7 +49,8 @@ class CapacitySearch:
     """Knee, scaling, axes, knee with one pod down, rate under kills, sizes; `budget_s` in all.
 
     Leaves the observation `capacity` (natsproof.load.capacity.Results). `recovery_s` is the budget
-    after a kill, `planned_hz` the rate for which the buckets are sized.
+    after a kill, `floor_hz` the rate promised under kills (all operations; 0: none), `planned_hz` the rate
+    for which the buckets are sized.
     """
 
     buckets: tuple[str, ...] = tuple(NEW_KEYS)
@@ -59,6 +60,7 @@ class CapacitySearch:
     objective_s: float = 0.5
     recovery_s: float = 15.0
     measured_s: float = 5.0
+    floor_hz: float = 0.0
     planned_hz: float = 250.0
     workers: int = 1
 
@@ -137,6 +139,7 @@ class _Run:
         measuring.under_kills(
             base_hz,
             self._kill_leader_soon,
+            floor_hz=search.floor_hz,
             recovery_s=search.recovery_s,
             measured_s=search.measured_s,
             within_s=max(deadline.left_s, 40.0),

@@ -3,13 +3,13 @@
 A step is noisy, so no single one is believed. The ramp ends at a rate that failed twice; from then on each
 step that is kept up with raises the rate a little and each other one lowers it, so that most steps lie
 where they tell most. The knee is the rate of which half the steps are kept up with, by a logistic curve
-fitted to all steps, with its 95 % interval. Steps in which the generator fell behind say nothing about
-the platform; if they are what ends the search, the knee is a lower bound and says so.
+fitted to all steps, with its 95 % interval. A step that failed while the generator was behind says nothing
+about the platform; if the knee would lie higher without such steps, it is a lower bound and says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,7 +33,8 @@ LAPSES = 0.03
 @dataclass(frozen=True, slots=True)
 class Knee:
     """`rate_hz` with its 95 % interval from `low_hz` to `too_high_hz` (None: no rate was too high).
-    `limited_by` is "platform", "generator" (then `rate_hz` is a lower bound), or "time"."""
+    `limited_by` is "platform", "generator" (then `rate_hz` is a lower bound and nothing was too high for
+    the platform), or "time" (then the truth lies in the interval)."""
 
     rate_hz: float
     low_hz: float
@@ -63,7 +64,6 @@ class _Search:
         self._run, self._over, self._left = run, over, max_steps
         self.steps: list[Step] = []
         self.rates: list[float] = []
-        self.generator_failed = False
 
     @property
     def over(self) -> bool:
@@ -74,19 +74,39 @@ class _Search:
         self.steps.append(step)
         self.rates.append(rate_hz)
         self._left -= 1
-        if not step.kept_up:
-            self.generator_failed = bool(step.not_valid)
         return step.kept_up
 
-    def keeps_up(self, rate_hz: float) -> bool:
-        """Two failures in a row make a rate too high."""
-        return self.one(rate_hz) or (not self.over and self.one(rate_hz))
+    def keeps_up(self, rate_hz: float) -> bool | None:
+        """Two failures in a row make a rate too high; None: time was over after one."""
+        if self.one(rate_hz):
+            return True
+        return None if self.over else self.one(rate_hz)
+
+    @property
+    def generator_failed(self) -> bool:
+        """Whether every failure at the lowest rate that failed may be the generator's."""
+        lowest_hz = min((step_hz for step_hz, step in self._each() if not step.kept_up), default=0.0)
+        failed = [step for hz, step in self._each() if hz == lowest_hz and not step.kept_up]
+        return bool(failed) and all(step.not_valid for step in failed)
+
+    def fitted(self, *, valid: bool = False) -> tuple[float, float, float]:
+        """Of all steps; `valid`: without the failures that may be the generator's."""
+        own = [
+            (hz, step.kept_up) for hz, step in self._each() if step.kept_up or not (valid and step.not_valid)
+        ]
+        return fitted([hz for hz, _ in own], [kept for _, kept in own])
+
+    def _each(self) -> Iterator[tuple[float, Step]]:
+        return zip(self.rates, self.steps, strict=True)
 
     def ramp(self, rate_hz: float, ceiling_hz: float) -> tuple[float, float | None]:
         """(highest rate that was kept up with, lowest that was not): at most RAMP apart."""
         low, high, start_hz = 0.0, None, rate_hz
         while not self.over and start_hz / 100 <= rate_hz <= ceiling_hz:
-            if self.keeps_up(rate_hz):
+            kept = self.keeps_up(rate_hz)
+            if kept is None:
+                break
+            if kept:
                 low = rate_hz
                 if high is not None:
                     break
@@ -145,9 +165,8 @@ def find_knee(
         limited = "generator" if search.generator_failed else "time" if search.over else "platform"
         return Knee(low, low, high, limited, tuple(search.steps))
     made = search.stairs((low * high) ** 0.5)
-    least_hz, rate_hz, most_hz = fitted(search.rates, [step.kept_up for step in search.steps])
+    least_hz, rate_hz, most_hz = search.fitted()
     limited = "platform" if made >= ENOUGH_STAIRS else "time"
-    failed = [step for step in search.steps if not step.kept_up]
-    if 2 * sum(bool(step.not_valid) for step in failed) >= len(failed):
+    if search.fitted(valid=True)[1] > most_hz:
         limited = "generator"
     return Knee(rate_hz, least_hz, most_hz, limited, tuple(search.steps))
