@@ -11,7 +11,7 @@ the combination of all its checks; a test that checks nothing is UNKNOWN.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -111,11 +111,11 @@ class Certify:
         """
         self._add(promise)
         self.measures.update(measures)
-        verdict = _judged(checker, evidence)
-        doubts = _doubts(evidence) + [s for s in (guard(evidence) for guard in given) if s]
+        verdict, guards = _judged(checker, evidence), list(given)
+        doubts = _doubts(evidence) + [s for s in (guard(evidence) for guard in guards) if s]
         if verdict.status is Status.HOLDS and doubts:
             verdict = Verdict(Status.UNKNOWN, "; ".join(doubts), verdict.evidence)
-        return self._enter(_name_of(checker), verdict, evidence, doubts)
+        return self._enter(_name_of(checker), verdict, evidence, doubts, _counted(guards, evidence))
 
     def that_rule(self, contract: Contract, rule: Callable[[Contract], Verdict]) -> Verdict:
         """Demand that `rule` finds the manifests in order."""
@@ -212,7 +212,14 @@ class Certify:
             return unknown("the test checked nothing: it never called certify.that")
         return combine(self.verdicts)
 
-    def _enter(self, name: str, verdict: Verdict, evidence: Any, doubts: list[str]) -> Verdict:
+    def _enter(
+        self,
+        name: str,
+        verdict: Verdict,
+        evidence: Any,
+        doubts: list[str],
+        counted: Sequence[Mapping[str, str | int]] = (),
+    ) -> Verdict:
         trial = self._where.get(id(getattr(evidence, "meta", None)), "")
         shown = [_shown(exhibit, evidence, trial) for exhibit in verdict.exhibits[:MAX_EXHIBITS]]
         self.verdicts.append(verdict)
@@ -224,6 +231,7 @@ class Certify:
                 "reason": verdict.reason,
                 "trial": trial,
                 "missing": doubts,
+                "counted": list(counted),
                 "evidence": dict(verdict.evidence),
             }
         )
@@ -285,6 +293,16 @@ def _doubts(evidence: Any) -> list[str]:
             targets = ", ".join(injection.targets) or injection.role
             doubts.append(f"the fault {injection.fault} on {targets} did not land: {why}")
     return doubts
+
+
+def _counted(guards: Iterable[Any], evidence: Any) -> list[Mapping[str, str | int]]:
+    """What the guards that count found, and how much they need: what is only just enough shows here."""
+    told: list[Mapping[str, str | int]] = []
+    for guard in guards:
+        number = guard.fewest(evidence) if hasattr(guard, "fewest") else None
+        if number is not None:
+            told.append({"guard": guard.name, "counted": number, "needed": guard.needed})
+    return told
 
 
 def _shown(exhibit: Exhibit, evidence: Any, trial: str) -> Shown:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from natsproof.checkers import Checker, Guard
+from natsproof.checkers.enough import Enough
 from natsproof.checkers.exhibits import count, describe_injection
 from natsproof.checkers.windows import Window, acknowledged, fault_name, windows
 from natsproof.history import NEVER_NS, NONE, READS, History, Kind, Outcome
@@ -84,11 +85,12 @@ def lock_acquisitions(history: History) -> Mask:
     return mask
 
 
-def _noun(what: What) -> str:
+def noun(what: What) -> str:
+    """What its operations are called in a message."""
     return what.__name__.replace("_", " ")
 
 
-def at_least(number: int, what: What, *, when: str = "ever", fault: object = None) -> Guard:
+def at_least(number: int, what: What, *, when: str = "ever", fault: object = None) -> Enough:
     """At least `number` of `what` (one of the functions above, or your own mask).
 
     `when`: "ever", or "before", "during", "after" each fault of that name (of any, without one) that
@@ -98,22 +100,25 @@ def at_least(number: int, what: What, *, when: str = "ever", fault: object = Non
     if when not in WHEN:
         raise ValueError(f"when={when!r}; valid: {', '.join(WHEN)}")
 
-    def guard(history: History) -> str | None:
+    def look(history: History) -> list[tuple[int, str]]:
         mask = what(history)
         if when == "ever":
-            seen = int(np.count_nonzero(mask))
-            return None if seen >= number else f"only {seen:,} {_noun(what)}, {number:,} needed"
-        own = windows(history, fault)
-        if not own:
-            return f"no {'fault' if fault is None else fault_name(fault)} landed, so nothing is {when} it"
-        for window in own:
-            seen = int(np.count_nonzero(mask & _phase(history, window, when)))
-            if seen < number:
-                where = describe_injection(history, window.injection)
-                return f"only {seen:,} {_noun(what)} {when} {where}, {number:,} needed"
-        return None
+            return [(int(np.count_nonzero(mask)), "")]
+        return [
+            (
+                int(np.count_nonzero(mask & _phase(history, window, when))),
+                f" {when} {describe_injection(history, window.injection)}",
+            )
+            for window in windows(history, fault)
+        ]
 
-    return _named(guard, f"at_least({number}, {what.__name__}, {when})")
+    return Enough(
+        f"at_least({number}, {what.__name__}, {when})",
+        number,
+        noun(what),
+        look,
+        f"no {'fault' if fault is None else fault_name(fault)} landed, so nothing is {when} it",
+    )
 
 
 def _phase(history: History, window: Window, when: str) -> Mask:
@@ -198,24 +203,20 @@ def clients_not_overlapping(history: History) -> str | None:
     )
 
 
-def in_flight_at_the_fault(number: int = 1, *, fault: object = None) -> Guard:
+def in_flight_at_the_fault(number: int = 1, *, fault: object = None) -> Enough:
     """At least `number` writes were called before each fault began and not answered when it did."""
 
-    def guard(history: History) -> str | None:
-        ops = history.operations
-        own = windows(history, fault)
-        if not own:
-            return "no fault landed, so nothing was in flight when it did"
-        write = ops.kind <= Kind.PURGE
-        for window in own:
-            flying = write & (ops.call_ns <= window.injected_ns) & (ops.return_ns >= window.began_ns)
-            seen = int(np.count_nonzero(flying))
-            if seen < number:
-                where = describe_injection(history, window.injection)
-                return f"only {count(seen, 'write')} in flight at {where}, {number} needed"
-        return None
+    def look(history: History) -> list[tuple[int, str]]:
+        ops, found = history.operations, []
+        for window in windows(history, fault):
+            flying = (ops.kind <= Kind.PURGE) & (ops.call_ns <= window.injected_ns)
+            flying &= ops.return_ns >= window.began_ns
+            where = f" in flight at {describe_injection(history, window.injection)}"
+            found.append((int(np.count_nonzero(flying)), where))
+        return found
 
-    return _named(guard, f"in_flight_at_the_fault({number})")
+    name = f"in_flight_at_the_fault({number})"
+    return Enough(name, number, "writes", look, "no fault landed, so nothing was in flight when it did")
 
 
 def every_server_was_read(history: History) -> str | None:

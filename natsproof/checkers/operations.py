@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from natsproof.checkers import Guard
 from natsproof.checkers.deployment import BucketAsPromised, MembersAgree, ServersRunTheConfiguration
 from natsproof.checkers.durability import no_acknowledged_put_is_lost
+from natsproof.checkers.enough import Enough
 from natsproof.checkers.exhibits import MOST, count, exhibit
-from natsproof.checkers.guards import What
+from natsproof.checkers.guards import What, noun
 from natsproof.checkers.windows import fault_name, windows
 from natsproof.checkers.writes import of_the_runner
 from natsproof.contract.model import Contract
@@ -26,27 +26,23 @@ NOBODY = "no responders"
 UNANSWERED_SHARE = 0.2
 
 
-def at_least_while(number: int, what: What, fault: object = None) -> Guard:
+def at_least_while(number: int, what: What, fault: object = None) -> Enough:
     """At least `number` of `what` were called while each operation (a fault that is over when it is done)
     was under way: between the beginning and the end of its injection."""
 
-    def guard(history: History) -> str | None:
-        own = windows(history, fault)
-        if not own:
-            return f"no {'operation' if fault is None else fault_name(fault)} was carried out"
+    def look(history: History) -> list[tuple[int, str]]:
         mask, ops = what(history), history.operations
-        for window in own:
-            seen = int(
-                np.count_nonzero(
-                    mask & (ops.call_ns >= window.began_ns) & (ops.call_ns <= window.injected_ns)
-                )
+        return [
+            (
+                int(np.count_nonzero(mask & (ops.call_ns >= w.began_ns) & (ops.call_ns <= w.injected_ns))),
+                " while it was done",
             )
-            if seen < number:
-                return f"only {seen:,} {what.__name__.replace('_', ' ')} while it was done, {number:,} needed"
-        return None
+            for w in windows(history, fault)
+        ]
 
-    guard.__name__ = guard.__qualname__ = f"at_least_while({number}, {what.__name__})"
-    return guard
+    name = f"at_least_while({number}, {what.__name__})"
+    nothing = f"no {'operation' if fault is None else fault_name(fault)} was carried out"
+    return Enough(name, number, noun(what), look, nothing)
 
 
 def every_write_before_the_backup_is_restored(history: History) -> Verdict:
