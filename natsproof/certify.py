@@ -161,11 +161,23 @@ class Certify:
 
     def direct_get_late_s(self) -> float:
         """The promised bound, whose place joins the claim's promises. Raises NotPromised."""
+        return self._promised_s("direct_get_late")
+
+    def expiry_late_s(self) -> float:
+        """The promised bound, whose place joins the claim's promises. Raises NotPromised."""
+        return self._promised_s("expiry_late")
+
+    def p99_s(self) -> float:
+        """The promised latency, whose place joins the claim's promises. Raises NotPromised."""
+        return self._promised_s("p99")
+
+    def _promised_s(self, name: str) -> float:
         promises = self.contract.promises
-        if promises.direct_get_late_s is None:
-            self.not_promised(f"{promises.place} has no direct_get_late")
-        self._add(promises.at("direct_get_late_s"))
-        return promises.direct_get_late_s
+        seconds = getattr(promises, f"{name}_s")
+        if seconds is None:
+            self.not_promised(f"{promises.place} has no {name}")
+        self._add(promises.at(f"{name}_s"))
+        return float(seconds)
 
     def with_servers(self, number: int) -> None:
         """What a claim says of so many servers it does not say of others. Raises NotPromised."""

@@ -36,24 +36,31 @@ def require_rate(promises: Promises, field: str) -> None:
         raise NotPromised(f"not promised: {place}: no bucket {', '.join(missing)}, which the load's mix uses")
 
 
+def budget_s(promises: Promises, fault: str = "one-server-killed") -> float:
+    """The promised budget after `fault`. Raises NotPromised."""
+    if fault not in promises.recovery_s:
+        raise NotPromised(f"not promised: {promises.at('recovery_s')} has no budget for {fault}")
+    return promises.recovery_s[fault]
+
+
 def all_pods(promises: Promises, duration_s: float) -> Trial:
     load = LocustLoad(rate_hz=offered_hz(promises), objective_s=promises.p99_s or 0.5)
     return Trial("load, all pods up", (load,), duration_s=duration_s, warm_up_s=WARM_UP_S)
 
 
 def one_pod_down(promises: Promises, victim: str, measured_s: float) -> Trial:
-    budget_s = promises.recovery_s["one-server-killed"]
+    away_s = budget_s(promises) + measured_s
     load = LocustLoad(
         rate_hz=offered_hz(promises, "rate_floor_one_down_hz"), objective_s=promises.p99_s or 0.5
     )
-    away = Kill(victim, of="message_state", at_s=1.0, down_s=budget_s + measured_s)
-    duration_s = 1.0 + budget_s + measured_s + 2.0
+    away = Kill(victim, of="message_state", at_s=1.0, down_s=away_s)
+    duration_s = 1.0 + away_s + 2.0
     return Trial(f"load, {victim} down", (load,), (away,), duration_s=duration_s, warm_up_s=WARM_UP_S)
 
 
 def kills(promises: Promises, count: int) -> Trial:
     """`count` kills, of the leader, a follower and any server in turn, each a budget and more apart."""
-    apart_s = promises.recovery_s["one-server-killed"] + DOWN_S
+    apart_s = budget_s(promises) + DOWN_S
     load = LocustLoad(
         rate_hz=offered_hz(promises, "rate_floor_one_down_hz"), objective_s=promises.p99_s or 0.5
     )
@@ -112,7 +119,7 @@ def capacity(promises: Promises, budget_s: float) -> Trial:
     search = CapacitySearch(
         budget_s=budget_s,
         objective_s=promises.p99_s or 0.5,
-        recovery_s=promises.recovery_s["one-server-killed"],
+        recovery_s=promises.recovery_s.get("one-server-killed", CapacitySearch.recovery_s),
         floor_hz=promises.rate_floor_one_down_hz / WRITING_PART,
         planned_hz=promises.rate_floor_hz / WRITING_PART,
     )

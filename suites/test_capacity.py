@@ -42,6 +42,8 @@ def test_the_platform_takes_more_than_the_promised_rate(certify, contract, measu
 def test_the_certified_rate_under_pod_kills_is_at_least_the_promised_one(certify, contract, measured):
     """The rate kept up with while pods are killed is at least the one promised for one pod down."""
     promises = contract.promises
+    loads.require_rate(promises, "rate_floor_one_down_hz")
+    certify.recovery_s("one-server-killed")
     certify.that(
         measured,
         CertifiedAtLeast(promises.rate_floor_one_down_hz, loads.WRITING_PART),

@@ -85,7 +85,6 @@ def test_writes_go_on_when_chaos_mesh_kills_the_leader(certify, contract, trial)
     """After Chaos Mesh kills the leader the next write is acknowledged within the promised time."""
     certify.that(
         certify.run(trial),
-        writes_resume_within(contract.promises.recovery_s["one-server-killed"]),
+        writes_resume_within(certify.recovery_s("one-server-killed")),
         given=[at_least(200, acknowledged_puts), every_fault_landed],
-        promise=contract.promises.at("recovery_s"),
     )

@@ -57,7 +57,7 @@ def test_values_expire_on_time_by_a_clock_that_jumps_ahead(certify, contract, tr
     """When one server's clock jumps ahead, no value is gone before its TTL."""
     certify.that(
         certify.run(trial),
-        values_expire_on_time(contract.promises.expiry_late_s, after_faults=True),
+        values_expire_on_time(certify.expiry_late_s(), after_faults=True),
         given=[every_fault_landed],
         promise=certify.survives("clock-shift-one-expiry"),
     )

@@ -53,6 +53,8 @@ def test_a_bucket_is_replicated_on_three_servers(certify, contract, bucket):
 
 def test_the_promised_monitoring_endpoints_answer_on_every_server(certify, contract):
     """/varz, /connz, /routez, /subsz and /jsz answer with the server's own report on every server."""
+    if not contract.promises.monitoring:
+        certify.not_promised(f"{contract.promises.place} has no monitoring")
     certify.that(
         certify.observe("endpoints", inspection.endpoints),
         every_endpoint_answers,

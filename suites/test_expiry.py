@@ -50,8 +50,7 @@ def test_values_expire_on_time_on_every_replica(certify, contract, trial):
     """No value is gone before its TTL, and none is left later than the TTL and the promised bound."""
     certify.that(
         certify.run(trial),
-        values_expire_on_time(contract.promises.expiry_late_s),
-        promise=contract.promises.at("expiry_late_s"),
+        values_expire_on_time(certify.expiry_late_s()),
     )
 
 
@@ -60,9 +59,8 @@ def test_values_expire_on_time_through_a_fault(certify, contract, trial):
     """Through deaths, loss of quorum and a pause values expire on time, counted from healing where later."""
     certify.that(
         certify.run(trial),
-        values_expire_on_time(contract.promises.expiry_late_s, after_faults=True),
+        values_expire_on_time(certify.expiry_late_s(), after_faults=True),
         given=[every_fault_landed, at_least(10, acknowledged_puts, when="before")],
-        promise=contract.promises.at("expiry_late_s"),
     )
 
 
@@ -70,14 +68,12 @@ def test_values_expire_on_time_through_a_fault(certify, contract, trial):
 def test_watchers_are_told_of_each_expiry_as_their_bucket_is_made(certify, contract, trial):
     """Watchers are told of each expiry once and on time if their bucket leaves markers, else nothing."""
     history = certify.run(trial)
-    late_s = contract.promises.expiry_late_s
-    promise = contract.promises.at("expiry_late_s")
-    certify.that(history, values_expire_on_time(late_s, after_faults=True), given=[settled], promise=promise)
+    late_s = certify.expiry_late_s()
+    certify.that(history, values_expire_on_time(late_s, after_faults=True), given=[settled])
     certify.that(
         history,
         watchers_are_told_of_expiries(late_s, after_faults=True),
         given=[at_least(30, watch_events), settled],
-        promise=promise,
     )
 
 
@@ -87,9 +83,8 @@ def test_a_value_written_as_its_key_expires_is_kept(certify, contract, trial):
     """A put over a value that is due, or is just being removed, lives its own time to the end."""
     certify.that(
         certify.run(trial),
-        values_expire_on_time(contract.promises.expiry_late_s),
+        values_expire_on_time(certify.expiry_late_s()),
         given=[at_least(400 * len(BUCKETS), puts_over_due_values)],
-        promise=contract.promises.at("expiry_late_s"),
     )
 
 
@@ -104,8 +99,7 @@ def test_a_ttl_is_configured_and_a_twin_of_its_bucket_expires(certify, contract,
     )
     certify.that(
         certify.run(EXPIRY_CALM),
-        TwinExpires(bucket, contract.promises.expiry_late_s),
-        promise=contract.promises.at("expiry_late_s"),
+        TwinExpires(bucket, certify.expiry_late_s()),
     )
 
 
@@ -114,10 +108,7 @@ def test_values_expire_on_time_in_real_time(certify, contract, trial):
     """In the bucket itself no value is gone before the promised TTL or left later than it and the bound."""
     certify.that(
         certify.run(trial),
-        values_expire_on_time(contract.promises.expiry_late_s, clock_error_s=clock_error_s(trial.duration_s)),
+        values_expire_on_time(certify.expiry_late_s(), clock_error_s=clock_error_s(trial.duration_s)),
         given=[at_least(CANARIES, acknowledged_puts)],
-        promise=[
-            contract.promises.bucket(trial.buckets[0]).at("ttl_s"),
-            contract.promises.at("expiry_late_s"),
-        ],
+        promise=contract.promises.bucket(trial.buckets[0]).at("ttl_s"),
     )

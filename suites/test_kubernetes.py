@@ -113,9 +113,8 @@ def test_a_rollout_restart_interrupts_writes_no_longer_than_the_budget(certify, 
     """While the controller replaces one pod after the other no pause of writes exceeds the promise."""
     certify.that(
         certify.run(ROLLOUT),
-        no_gap_is_longer_than(contract.promises.recovery_s["rolling-restart"]),
+        no_gap_is_longer_than(certify.recovery_s("rolling-restart")),
         given=[at_least(500, acknowledged_puts), every_fault_landed],
-        promise=contract.promises.at("recovery_s"),
     )
 
 
@@ -124,9 +123,8 @@ def test_writes_go_on_when_the_leaders_node_is_lost(certify, contract):
     """With the leader's whole node silent the next write is acknowledged within the promised time."""
     certify.that(
         certify.run(NODE_LOST),
-        writes_resume_within(contract.promises.recovery_s["one-server-killed"]),
+        writes_resume_within(certify.recovery_s("one-server-killed")),
         given=[at_least(200, acknowledged_puts), every_fault_landed],
-        promise=contract.promises.at("recovery_s"),
     )
 
 

@@ -109,7 +109,6 @@ def test_every_client_is_served_again_after_a_restart_of_all(certify, contract, 
     """300 clients that all lost their server come back at once, and each is served within the budget."""
     certify.that(
         certify.run(trial),
-        every_client_is_served_again_within(contract.promises.recovery_s["all-restarted"], at_least=200),
+        every_client_is_served_again_within(certify.recovery_s("all-restarted"), at_least=200),
         given=[every_fault_landed, at_least(300, acknowledged_puts, when="before")],
-        promise=contract.promises.at("recovery_s"),
     )

@@ -21,7 +21,7 @@ def test_no_order_of_events_makes_a_lock_answer_wrongly(certify, contract):
         play,
         bucket=LOCK_BUCKET,
         seed=certify.seed,
-        late_s=contract.promises.expiry_late_s,
+        late_s=certify.expiry_late_s(),
         within_s=certify.scaled(quick=20.0, standard=45.0, deep=240.0),
         kills=certify.scaled(quick=False, standard=True, deep=True),
     )

@@ -68,7 +68,7 @@ def test_a_free_lock_can_be_taken(certify, contract, trial):
     """After release, and after expiry plus the promised bound, the lock can be taken again."""
     certify.that(
         certify.run(trial),
-        a_free_lock_can_be_taken(contract.promises.expiry_late_s),
+        a_free_lock_can_be_taken(certify.expiry_late_s()),
         given=[ENOUGH, at_least(1, acquisitions_after_an_expiry)],
         promise=_place(contract),
     )
@@ -79,7 +79,7 @@ def test_a_purged_lock_can_be_taken_again(certify, contract, trial):
     """After an operator's purge the lock is free at once, and the holder of before is refused."""
     history = certify.run(trial)
     given = [ENOUGH, at_least(2, acquisitions_after_a_purge)]
-    free = a_free_lock_can_be_taken(contract.promises.expiry_late_s)
+    free = a_free_lock_can_be_taken(certify.expiry_late_s())
     certify.that(history, free, given=given, promise=_place(contract))
     certify.that(history, stale_holders_are_refused, given=given, promise=_place(contract))
 
@@ -111,7 +111,7 @@ def test_a_lock_does_not_outlive_its_ttl(certify, contract, trial):
     """No read shows a lock later than its TTL and the promised bound after the last renewal."""
     certify.that(
         certify.run(trial),
-        no_lock_outlives_its_ttl(contract.promises.expiry_late_s),
+        no_lock_outlives_its_ttl(certify.expiry_late_s()),
         given=[ENOUGH, at_least(1, acquisitions_after_an_expiry)],
         promise=_place(contract),
     )

@@ -90,9 +90,8 @@ def test_an_operation_interrupts_writes_no_longer_than_the_budget(certify, contr
     """During an operation the longest time without an acknowledged write stays within the budget."""
     certify.that(
         certify.run(trial),
-        no_gap_is_longer_than(contract.promises.recovery_s["rolling-restart"]),
+        no_gap_is_longer_than(certify.recovery_s("rolling-restart")),
         given=[every_fault_landed, at_least_while(50, acknowledged_puts)],
-        promise=contract.promises.at("recovery_s"),
     )
 
 
@@ -194,7 +193,7 @@ def test_two_drains_at_once_never_lose_the_quorum(certify, contract, trial):
     """Meanwhile writes are never interrupted for longer than one rolling restart may."""
     certify.that(
         certify.run(trial),
-        no_gap_is_longer_than(contract.promises.recovery_s["rolling-restart"]),
+        no_gap_is_longer_than(certify.recovery_s("rolling-restart")),
         given=[every_fault_landed, at_least_while(50, acknowledged_puts)],
         promise=[budget.place for budget in contract.budgets],
     )

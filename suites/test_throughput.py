@@ -42,7 +42,7 @@ def test_a_put_at_the_promised_rate_is_answered_in_time(certify, contract):
     """The 99th percentile of the latency at the promised rate, from the intended send, is as promised."""
     promises = contract.promises
     history = certify.run(loads.all_pods(promises, certify.scaled(quick=12, standard=30, deep=120)))
-    certify.that(history, AnswersWithin(promises.p99_s), given=GIVEN, promise=promises.at("p99_s"))
+    certify.that(history, AnswersWithin(certify.p99_s()), given=GIVEN)
 
 
 @pytest.mark.parametrize("victim", ["leader", "follower"])
@@ -50,7 +50,7 @@ def test_the_promised_rate_holds_with_one_pod_down(certify, contract, victim):
     """With one pod down, once the recovery budget is over, the promised lower rate is acknowledged."""
     promises = contract.promises
     history = certify.run(loads.one_pod_down(promises, victim, certify.scaled(quick=8, standard=20, deep=60)))
-    budget_s = promises.recovery_s["one-server-killed"]
+    budget_s = certify.recovery_s("one-server-killed")
     certify.that(
         history,
         SustainsRate(promises.rate_floor_one_down_hz, when="down", budget_s=budget_s),
@@ -76,9 +76,8 @@ def test_service_returns_within_the_budget_after_each_kill(certify, contract):
     history = certify.run(loads.kills(promises, certify.scaled(quick=3, standard=12, deep=200)))
     certify.that(
         history,
-        ServesAgainWithin(promises.recovery_s["one-server-killed"]),
+        ServesAgainWithin(certify.recovery_s("one-server-killed")),
         given=GIVEN_FAULTS,
-        promise=promises.at("recovery_s"),
     )
 
 
@@ -101,9 +100,8 @@ def test_service_returns_within_the_budget_after_each_kill_of_a_soak(certify, co
     history = certify.run(loads.soak(promises, certify.scaled(quick=3, standard=20, deep=200)))
     certify.that(
         history,
-        ServesAgainWithin(promises.recovery_s["one-server-killed"]),
+        ServesAgainWithin(certify.recovery_s("one-server-killed")),
         given=GIVEN_FAULTS,
-        promise=promises.at("recovery_s"),
     )
 
 
@@ -116,14 +114,8 @@ def test_the_runner_stays_flat_in_a_soak(certify, contract):
 
 def test_a_noisy_bucket_does_not_starve_the_locks(certify, contract):
     """While message_state gets five times its share, locks are answered as promised."""
-    promises = contract.promises
-    history = certify.run(loads.noisy(promises, certify.scaled(quick=10, standard=30, deep=120)))
-    certify.that(
-        history,
-        AnswersWithin(promises.p99_s, bucket="integration_locks"),
-        given=GIVEN,
-        promise=promises.at("p99_s"),
-    )
+    history = certify.run(loads.noisy(contract.promises, certify.scaled(quick=10, standard=30, deep=120)))
+    certify.that(history, AnswersWithin(certify.p99_s(), bucket="integration_locks"), given=GIVEN)
 
 
 def test_all_buckets_are_served_alike(certify, contract):

@@ -104,8 +104,17 @@ class Listing(Certify):
         return self.contract.promises.recovery_s.get(fault, 1.0)
 
     def direct_get_late_s(self) -> float:
-        self.promises.append(written(str(self.contract.promises.at("direct_get_late_s"))))
-        return self.contract.promises.direct_get_late_s or 1.0
+        return self._bound("direct_get_late_s")
+
+    def expiry_late_s(self) -> float:
+        return self._bound("expiry_late_s")
+
+    def p99_s(self) -> float:
+        return self._bound("p99_s")
+
+    def _bound(self, field: str) -> float:
+        self.promises.append(written(str(self.contract.promises.at(field))))
+        return getattr(self.contract.promises, field) or 1.0
 
     def only_where(self, evidence: Any, guard: Any) -> None:
         pass

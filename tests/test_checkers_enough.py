@@ -13,7 +13,7 @@ from natsproof.errors import EvidenceMissing
 from natsproof.verdict import holds
 from tests.test_checkers_service import fault, history, puts
 
-TWO_FAULTS = history(puts(*range(0, 10), *range(41, 45)), injections=[fault(5, 20), fault(40, 55)])
+TWO_FAULTS = history(puts(*range(10), *range(41, 45)), injections=[fault(5, 20), fault(40, 55)])
 
 
 def certify():
@@ -43,12 +43,14 @@ def test_what_was_enough_is_kept_beside_what_was_needed():
     given = [at_least(12, acknowledged_puts), lambda _: None]
     claim.that(TWO_FAULTS, lambda _: holds("all there"), given=given)
     (check,) = claim.checks
-    assert check["counted"] == [{"guard": "at_least(12, acknowledged_puts, ever)", "counted": 14, "needed": 12}]
+    assert check["counted"] == [
+        {"guard": "at_least(12, acknowledged_puts, ever)", "counted": 14, "needed": 12}
+    ]
 
 
 def test_what_was_too_little_is_kept_too():
     claim = certify()
-    with pytest.raises(EvidenceMissing, match="only 4 acknowledged puts during .*, 5 needed"):
+    with pytest.raises(EvidenceMissing, match=r"only 4 acknowledged puts during .*, 5 needed"):
         claim.that(
             TWO_FAULTS,
             lambda _: holds("all there"),

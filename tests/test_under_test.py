@@ -6,6 +6,8 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from natsproof.certify import Certify, NotPromised
 from natsproof.contract.loader import load
 from natsproof.contract.promises import DISTURBANCES, RECOVERIES, SURVIVALS
-from suites import loads
+from suites import loads, test_deployment
 from tests.sessions import environment
 
 ROOT = Path(__file__).parent.parent
@@ -70,15 +72,47 @@ def test_every_word_that_may_be_promised_is_judged_by_some_claim(word: str) -> N
         if word in words:
             called = rf"""\b(?:{"|".join(verbs)})\((?:certify, )?(?:"[a-z-]+", )*"{word}\""""
             text = "".join(file.read_text() for file in sorted((ROOT / "suites").glob("*.py")))
-            assert re.search(called, text) or f'recovery_s["{word}"]' in text, f"no claim is about {word}"
+            assert re.search(called, text), f"no claim is about {word}"
 
 
-def test_where_direct_gets_are_not_promised_to_be_fresh_nothing_is_said_of_them(foreign: Path) -> None:
-    def certify() -> Certify:
-        return Certify(load(foreign), "quick", lambda: None, "", "")  # type: ignore[arg-type, return-value]
+@pytest.mark.parametrize("name", ["direct_get_late", "expiry_late", "p99"])
+def test_a_bound_that_is_not_promised_breaks_nothing(foreign: Path, name: str) -> None:
+    """Without the line the bound would be 0 s, or none: every claim about it asks, and is told."""
 
-    assert certify().direct_get_late_s() == 2.0
-    text = (foreign / "promises.yaml").read_text().replace("direct_get_late: 2s", "")
+    def bound_s() -> float:
+        certify = Certify(load(foreign), "quick", lambda: None, "", "")  # type: ignore[arg-type, return-value]
+        told: float = getattr(certify, f"{name}_s")()
+        assert certify.promises == [str(certify.contract.promises.at(f"{name}_s"))]
+        return told
+
+    assert bound_s() == getattr(load(foreign).promises, f"{name}_s")
+    text = re.sub(rf"\n *{name}: .*", "", (foreign / "promises.yaml").read_text())
     (foreign / "promises.yaml").write_text(text)
-    with pytest.raises(NotPromised, match=r"promises\.yaml:\d+ has no direct_get_late"):
-        certify().direct_get_late_s()
+    with pytest.raises(NotPromised, match=rf"promises\.yaml:\d+ has no {name}"):
+        bound_s()
+    asking = [f.name for f in (ROOT / "suites").glob("test_*.py") if f"promises.{name}_s" in f.read_text()]
+    assert not asking, f"ask certify.{name}_s()"
+
+
+def test_monitoring_that_is_not_promised_is_not_asked_for(foreign: Path) -> None:
+    text = re.sub(r"\n *monitoring: .*", "", (foreign / "promises.yaml").read_text())
+    (foreign / "promises.yaml").write_text(text)
+    certify = Certify(load(foreign), "quick", lambda: None, "", "")  # type: ignore[arg-type, return-value]
+    with pytest.raises(NotPromised, match=r"promises\.yaml:\d+ has no monitoring"):
+        test_deployment.test_the_promised_monitoring_endpoints_answer_on_every_server(
+            certify, certify.contract
+        )
+
+
+def test_a_budget_that_is_not_promised_is_not_promised_to_any_claim(foreign: Path) -> None:
+    """A promises.yaml may have some budgets and not others: a claim that asked the map would stumble."""
+    text = re.sub(r"\n *one-server-killed: .*", "", (foreign / "promises.yaml").read_text())
+    (foreign / "promises.yaml").write_text(text)
+    promises = replace(load(foreign).promises, buckets=load(ROOT / "manifests").promises.buckets)
+    for trial in (partial(loads.one_pod_down, promises, "leader", 5.0), partial(loads.kills, promises, 3)):
+        with pytest.raises(NotPromised, match=r"promises\.yaml:\d+ has no budget for one-server-killed"):
+            trial()
+    assert loads.capacity(promises, 60.0).duration_s > 60.0
+    claims = (ROOT / "suites").glob("test_*.py")
+    asking = [f.name for f in claims if "recovery_s[" in f.read_text()]
+    assert not asking, "ask certify.recovery_s(fault): it says what is not promised, a map raises KeyError"

@@ -307,7 +307,7 @@ class Promises(Sourced):
     survives: tuple[str, ...] = ()
     linearizable: tuple[str, ...] = ()  # faults through which each key stays one register
     recovery_s: Mapping[str, float] = field(default_factory=dict)
-    expiry_late_s: float = 0.0  # nothing lives longer than ttl + this
+    expiry_late_s: float | None = None  # nothing lives longer than ttl + this
     direct_get_late_s: float | None = None  # a direct get shows nothing overwritten longer ago
     monitoring: tuple[str, ...] = ()  # paths that answer 200 on every server
     rate_floor_hz: float = 0.0  # acknowledged puts a second, all buckets together

@@ -137,7 +137,7 @@ class _Reader:
                 key: self.parsed(node, units.cli_duration_s, 0.0, f"recovery.{key}")
                 for key, node in (recovery.value if recovery else {}).items()
             },
-            expiry_late_s=self.field(root, "expiry_late", units.cli_duration_s, 0.0),
+            expiry_late_s=self.field(root, "expiry_late", units.cli_duration_s, None),
             direct_get_late_s=self.field(root, "direct_get_late", units.cli_duration_s, None),
             monitoring=self.paths(root),
             rate_floor_hz=self.number(root, "rate_floor_hz"),

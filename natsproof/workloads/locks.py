@@ -144,7 +144,7 @@ class Locks:
         stalls = self._stalls(scene, lock.key, rng)
         revision, unanswered, lease_s = lock.revision, False, lock.held_until_s
         if stalls:
-            await scene.rest(lock.ttl_s * 1.3 + scene.contract.promises.expiry_late_s)
+            await scene.rest(lock.ttl_s * 1.3 + (scene.contract.promises.expiry_late_s or 0.0))
         else:
             ends_ns = began_ns + int(self.hold_s * rng.uniform(0.3, 1.7) * NS_PER_S)
             while (now_ns() < ends_ns or unanswered) and lock.held() and not scene.over():

@@ -80,6 +80,8 @@ def the_expiry_bound_allows_the_servers_tick(contract: Contract) -> Verdict:
     """The promised lateness of expiry is longer than the quarter of a second in which the server looks
     again."""
     bound_s = contract.promises.expiry_late_s
+    if bound_s is None:
+        return judged([], "no expiry_late is promised")
     wrong = []
     if bound_s <= EXPIRY_TICK_S:
         text = f"expiry_late is {bound_s:g} s; the server looks every {EXPIRY_TICK_S:g} s. Promise 1s or more"
