@@ -171,6 +171,13 @@ class Certify:
         """The promised latency, whose place joins the claim's promises. Raises NotPromised."""
         return self._promised_s("p99")
 
+    def monitoring(self) -> Place:
+        """Where paths are promised that answer on every server. Raises NotPromised."""
+        promises = self.contract.promises
+        if not promises.monitoring:
+            self.not_promised(f"{promises.place} has no monitoring")
+        return promises.at("monitoring")
+
     def _promised_s(self, name: str) -> float:
         promises = self.contract.promises
         seconds = getattr(promises, f"{name}_s")

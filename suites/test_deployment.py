@@ -53,13 +53,8 @@ def test_a_bucket_is_replicated_on_three_servers(certify, contract, bucket):
 
 def test_the_promised_monitoring_endpoints_answer_on_every_server(certify, contract):
     """/varz, /connz, /routez, /subsz and /jsz answer with the server's own report on every server."""
-    if not contract.promises.monitoring:
-        certify.not_promised(f"{contract.promises.place} has no monitoring")
-    certify.that(
-        certify.observe("endpoints", inspection.endpoints),
-        every_endpoint_answers,
-        promise=contract.promises.at("monitoring"),
-    )
+    promise = certify.monitoring()
+    certify.that(certify.observe("endpoints", inspection.endpoints), every_endpoint_answers, promise=promise)
 
 
 def test_all_servers_are_members_and_agree_on_the_meta_leader(certify, contract):

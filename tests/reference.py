@@ -112,6 +112,9 @@ class Listing(Certify):
     def p99_s(self) -> float:
         return self._bound("p99_s")
 
+    def monitoring(self) -> Any:
+        return self.contract.promises.at("monitoring")
+
     def _bound(self, field: str) -> float:
         self.promises.append(written(str(self.contract.promises.at(field))))
         return getattr(self.contract.promises, field) or 1.0
