@@ -152,20 +152,24 @@ class Session:
         }
         _save_trial(path, record)
         needs = {need for fault in getattr(trial, "faults", ()) for need in fault.needs}
+        history: History | None = None
         try:
             with self.cluster(path, needs=needs) as cluster:
                 record["cluster"] = _plain(cluster.describe())
                 history = run(trial, cluster, seed=self.seed, path=path / "history.jsonl")
                 record["operations"] = len(history.operations)
         except NatsproofError as problem:
-            record |= {"state": "failed", "error": f"{type(problem).__name__}: {problem}"}
-            raise
-        else:
-            record["state"] = "complete" if history.complete else "interrupted"
-            return history
+            if history is None:
+                record |= {"state": "failed", "error": f"{type(problem).__name__}: {problem}"}
+                raise
+            # What was recorded stands; that its cluster is still there is no claim's verdict.
+            self.folder.add_problem(self.worker, f"{name}: its cluster did not go down: {problem}")
         finally:
+            if history is not None:
+                record["state"] = "complete" if history.complete else "interrupted"
             record["took_s"] = round(clock.as_seconds(clock.now_ns() - began_ns), 3)
             _save_trial(path, record)
+        return history
 
     # -- clusters
 

@@ -108,3 +108,31 @@ def test_the_start_is_looked_at_though_trials_failed_to_start_before(tmp_path: P
         with pytest.raises(ClusterError):
             it.observe(f"look {number}", lambda cluster: 1, fresh=True)
     assert "the set-up Job failed" in it.startup()["error"]
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_what_a_trial_recorded_stands_though_its_platform_does_not_go_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended: bool
+) -> None:
+    """Minutes of evidence are not lost to a volume that cannot be unmounted; that is told beside it."""
+    history = SimpleNamespace(operations=[1, 2], complete=True, meta={})
+
+    def recorded(*_: Any, **__: Any) -> Any:
+        if not ended:
+            raise ClusterError("the trial itself could not go on")
+        return history
+
+    def stuck(self: Scripted) -> None:
+        raise ClusterError("volume of nats-platform-1 is busy")
+
+    monkeypatch.setattr(Scripted, "down", stuck)
+    monkeypatch.setattr("natsproof.trial.run", recorded)
+    it = session(tmp_path, per_trial=True)
+    trial: Any = SimpleNamespace(name="calm", faults=())
+    if ended:
+        assert it.run(trial).history is history
+        (line,) = it.folder.read().problems
+        assert "calm" in line and "volume of nats-platform-1 is busy" in line
+    else:
+        with pytest.raises(ClusterError):
+            it.run(trial)

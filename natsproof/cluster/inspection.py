@@ -7,6 +7,7 @@ answer is named with the reason: what is missing is evidence too.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from natsproof.clock import wait_until
@@ -15,6 +16,7 @@ from natsproof.errors import ClusterError, DeadlineExceeded
 
 JSZ = "/jsz?streams=true&accounts=true&config=true"
 BUCKET_PREFIX = "KV_"
+OK = "ok"
 
 
 def buckets(cluster: Cluster, *, settle_s: float = 10.0) -> dict[str, Any]:
@@ -77,16 +79,24 @@ def _enter(bucket: dict[str, Any], server: str, stream: dict[str, Any]) -> None:
     )
 
 
-def endpoints(cluster: Cluster) -> dict[str, dict[str, str]]:
-    """Server to monitoring path to "ok" or what went wrong, for every promised path."""
+def endpoints(cluster: Cluster, *, settle_s: float = 10.0) -> dict[str, dict[str, str]]:
+    """Server to monitoring path to "ok" or what went wrong, for every promised path. What is not "ok" is
+    asked again for `settle_s`: one answer that is late on a busy host is no silent endpoint."""
     there = {server.name for server in cluster.servers}
-    return {
-        name: {
-            path: _answer(cluster, name, path) if name in there else "there is no such pod"
-            for path in cluster.contract.promises.monitoring
-        }
-        for name in sorted(there | set(cluster.contract.statefulset.pod_names()))
-    }
+    paths = cluster.contract.promises.monitoring
+    names = sorted(there | set(cluster.contract.statefulset.pod_names()))
+    seen = {name: dict.fromkeys(paths, "" if name in there else "there is no such pod") for name in names}
+
+    def all_answer() -> bool:
+        for name in there:
+            for path in paths:
+                if seen[name][path] != OK:
+                    seen[name][path] = _answer(cluster, name, path)
+        return all(told == OK for name in there for told in seen[name].values())
+
+    with suppress(DeadlineExceeded):
+        wait_until("all endpoints to answer", all_answer, within_s=settle_s, every_s=0.2)
+    return seen
 
 
 def _answer(cluster: Cluster, server: str, path: str) -> str:
@@ -95,7 +105,7 @@ def _answer(cluster: Cluster, server: str, path: str) -> str:
     except ClusterError as problem:
         return str(problem)
     named = body.get("server_id") if isinstance(body, dict) else None
-    return "ok" if named else f"200, but no server_id in {str(body)[:80]!r}"
+    return OK if named else f"200, but no server_id in {str(body)[:80]!r}"
 
 
 def members(cluster: Cluster, *, settle_s: float = 10.0) -> dict[str, Any]:

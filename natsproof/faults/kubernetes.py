@@ -12,7 +12,7 @@ from natsproof.contract.change import with_config
 from natsproof.contract.model import Contract
 from natsproof.errors import UsageError
 from natsproof.faults import Aimed
-from natsproof.faults.operations import server_ids
+from natsproof.faults.operations import came_back, known_ids
 from natsproof.faults.sight import confirmed, each, knock, server_of
 
 WITNESS_S = 5.0
@@ -35,16 +35,14 @@ class RolloutRestart(Aimed):
     one_shot: ClassVar[bool] = True
 
     def sight(self, cluster: Any, targets: Sequence[str]) -> Mapping[str, str]:
-        return server_ids(cluster, targets)
+        return known_ids(cluster, targets)
 
     def inject(self, cluster: Any, targets: Sequence[str]) -> None:
         cluster.rollout_restart()
         wait_until("the rollout to be complete", cluster.rolled_out, within_s=self.within_s, every_s=0.3)
 
     def witness_change(self, cluster: Any, targets: Sequence[str], before: Mapping[str, str]) -> str:
-        now = server_ids(cluster, targets)
-        changed = [name for name in targets if name in before and now.get(name, before[name]) != before[name]]
-        return f"{', '.join(changed)} came back with new ids" if len(changed) == len(targets) else ""
+        return came_back(cluster, targets, before)
 
     def witness(self, cluster: Any, targets: Sequence[str]) -> str:
         return ""  # a rollout that is over leaves no trace without the ids from before

@@ -27,6 +27,29 @@ def server_ids(cluster: Any, targets: Sequence[str]) -> dict[str, str]:
     return ids
 
 
+def known_ids(cluster: Any, targets: Sequence[str]) -> dict[str, str]:
+    """`server_ids`, asked until all have answered, for WITNESS_S: a busy server may be late once."""
+    seen: dict[str, str] = {}
+
+    def all_known() -> str:
+        seen.update(server_ids(cluster, targets))
+        return "known" if len(seen) == len(targets) else ""
+
+    confirmed("all servers to tell their ids", all_known, within_s=WITNESS_S)
+    return seen
+
+
+def came_back(cluster: Any, targets: Sequence[str], before: Mapping[str, str]) -> str:
+    """That each target answers with another id than `before`, within WITNESS_S; "" if not."""
+
+    def probe() -> str:
+        now = server_ids(cluster, targets)
+        changed = [name for name in targets if name in before and now.get(name, before[name]) != before[name]]
+        return f"{', '.join(changed)} came back with new ids" if len(changed) == len(targets) else ""
+
+    return confirmed("the servers to answer with new ids", probe, within_s=WITNESS_S)
+
+
 @dataclass(frozen=True)
 class RollingRestart(Aimed):
     """As a StatefulSet rolls out: from the highest ordinal down, each stopped as a pod is (preStop,
@@ -44,15 +67,7 @@ class RollingRestart(Aimed):
     one_shot: ClassVar[bool] = True
 
     def sight(self, cluster: Any, targets: Sequence[str]) -> Mapping[str, str]:
-        """A busy server may be late once: asked until all have answered, for as long as the witness waits."""
-        seen: dict[str, str] = {}
-
-        def all_known() -> str:
-            seen.update(server_ids(cluster, targets))
-            return "known" if len(seen) == len(targets) else ""
-
-        confirmed("all servers to tell their ids", all_known, within_s=WITNESS_S)
-        return seen
+        return known_ids(cluster, targets)
 
     def inject(self, cluster: Any, targets: Sequence[str]) -> None:
         ordinals = {server.name: server.ordinal for server in cluster.servers}
@@ -64,13 +79,7 @@ class RollingRestart(Aimed):
     def witness_change(self, cluster: Any, targets: Sequence[str], before: Mapping[str, str]) -> str:
         if missing := [name for name in targets if name not in before]:
             raise ClusterError(f"the ids of {', '.join(missing)} from before are not known")
-
-        def probe() -> str:
-            now = server_ids(cluster, targets)
-            changed = [name for name in targets if now.get(name, before[name]) != before[name]]
-            return f"{', '.join(changed)} came back with new ids" if len(changed) == len(targets) else ""
-
-        return confirmed("the servers to answer with new ids", probe, within_s=WITNESS_S)
+        return came_back(cluster, targets, before)
 
     def witness(self, cluster: Any, targets: Sequence[str]) -> str:
         return ""  # a restart that is over leaves no trace without the ids from before
@@ -93,7 +102,7 @@ class Evict(Aimed):
     one_shot: ClassVar[bool] = True
 
     def sight(self, cluster: Any, targets: Sequence[str]) -> Mapping[str, str]:
-        return server_ids(cluster, targets)
+        return known_ids(cluster, targets)
 
     def inject(self, cluster: Any, targets: Sequence[str]) -> None:
         for target in targets:

@@ -14,11 +14,14 @@ from natsproof.contract.model import Contract
 from natsproof.errors import ClusterError, UsageError
 from natsproof.faults import Aimed
 from natsproof.faults.operations import server_ids
+from natsproof.faults.sight import confirmed
 
 #: The next release line, at a patch that the wheel carries: a second to fetch, nothing to build.
 STEP_UP = {"2.10": "2.11.17", "2.11": "2.12.8", "2.12": "2.14.5", "2.14": "2.15.1"}
 #: What the runbook allows the meta group to notice a change of its members.
 MEMBERS_S = 60.0
+#: All servers are Ready by then; one answer may be late.
+WITNESS_S = 5.0
 
 
 def next_release(image: str) -> str:
@@ -97,14 +100,21 @@ class Upgrade(Operation):
         return {"wanted": version, "versions": before, "after": self._roll(cluster)}
 
     def witness_change(self, cluster: Any, targets: Sequence[str], before: Any) -> str:
-        wanted, now = before.get("wanted"), _versions(cluster)
+        wanted = before.get("wanted")
         mixed = [
             sorted(set(seen.values())) for seen in before.get("after", ()) if len(set(seen.values())) > 1
         ]
         old = sorted(set(before["versions"].values()))
-        if set(now.values()) != {wanted} or len(now) < len(targets) or not mixed or old == [wanted]:
+        if not mixed or old == [wanted]:
             return ""
-        return f"all servers went from {' and '.join(old)} to {wanted}; together meanwhile: {mixed[0]}"
+
+        def arrived() -> str:
+            now = _versions(cluster)
+            if set(now.values()) != {wanted} or len(now) < len(targets):
+                return ""
+            return f"all servers went from {' and '.join(old)} to {wanted}; together meanwhile: {mixed[0]}"
+
+        return confirmed(f"all servers to say that they are {wanted}", arrived, within_s=WITNESS_S)
 
 
 @dataclass(frozen=True)
@@ -123,12 +133,15 @@ class Resize(Operation):
         return before
 
     def witness_change(self, cluster: Any, targets: Sequence[str], before: Any) -> str:
-        now, limits = server_ids(cluster, targets), _memory_limits(cluster)
-        if any(now.get(name) in (None, before["ids"].get(name)) for name in targets):
-            return ""
-        if not limits or any(limits.get(n) != self.factor * was for n, was in before["limits"].items()):
-            return ""
-        return f"every server has a new id and {self.factor} times the memory limit: {limits}"
+        def arrived() -> str:
+            now, limits = server_ids(cluster, targets), _memory_limits(cluster)
+            if any(now.get(name) in (None, before["ids"].get(name)) for name in targets):
+                return ""
+            if not limits or any(limits.get(n) != self.factor * was for n, was in before["limits"].items()):
+                return ""
+            return f"every server has a new id and {self.factor} times the memory limit: {limits}"
+
+        return confirmed("all servers to be new and of the new size", arrived, within_s=WITNESS_S)
 
 
 @dataclass(frozen=True)

@@ -63,14 +63,23 @@ async def _sizes(cluster: Cluster) -> dict[str, Any]:
     await _served(cluster, bucket)
     limit = cluster.contract.config.max_payload_bytes or 1 << 20
     wire = await Wire.open(cluster.servers[0].client_url)
-    told = int(str(wire.info["max_payload"]))
-    payload = {
-        "limit": limit,
-        "told": told,
-        "at": await _put(cluster, bucket, "limit.payload.at", told),
-        "beyond": await _put(cluster, bucket, "limit.payload.beyond", told + 1, announced_only=True),
-        "after": await _put(cluster, bucket, "limit.payload.after", 10),
-    }
+    try:
+        told = int(str(wire.info["max_payload"]))
+        payload = {
+            "limit": limit,
+            "told": told,
+            "at": await _put(cluster, bucket, "limit.payload.at", told),
+            "beyond": await _put(cluster, bucket, "limit.payload.beyond", told + 1, announced_only=True),
+            "after": await _put(cluster, bucket, "limit.payload.after", 10),
+        }
+        value = await _value_sizes(cluster, wire, bucket)
+    finally:
+        await wire.close()
+    return {"payload": payload, "value": value}
+
+
+async def _value_sizes(cluster: Cluster, wire: Wire, bucket: str) -> dict[str, Any]:
+    """The same of a bucket's own limit, on a copy that has one and goes afterwards."""
     name, most = "limit_value", 5000
     source = await _api(wire, f"STREAM.INFO.KV_{bucket}")
     config = {**source["config"], "name": f"KV_{name}", "subjects": [f"$KV.{name}.>"]}
@@ -78,7 +87,7 @@ async def _sizes(cluster: Cluster) -> dict[str, Any]:
     await _api(wire, f"STREAM.CREATE.KV_{name}", config)
     try:
         await _served(cluster, name)  # its leader's interest reaches the other servers after the answer
-        value = {
+        return {
             "limit": most,
             "at": await _put(cluster, name, "v.at", most),
             "beyond": await _put(cluster, name, "v.beyond", most + 1),
@@ -86,8 +95,6 @@ async def _sizes(cluster: Cluster) -> dict[str, Any]:
         }
     finally:
         await _api(wire, f"STREAM.DELETE.KV_{name}")
-        await wire.close()
-    return {"payload": payload, "value": value}
 
 
 def keys(cluster: Cluster) -> dict[str, Any]:
