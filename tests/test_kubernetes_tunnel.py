@@ -15,6 +15,7 @@ from natsproof.cluster.kubernetes.link import PROTOCOL, Link
 from natsproof.cluster.kubernetes.tunnel import Tunnel
 from natsproof.cluster.kubernetes.turns import Turn, Turns
 from natsproof.errors import ClusterError
+from natsproof.faults.sight import knock
 from tests.loopback_api import linked
 
 PORT = 4222
@@ -154,6 +155,47 @@ async def first_to_last(at_once: int) -> list[int]:
 def test_the_last_to_ask_is_next_where_openings_are_few() -> None:
     assert asyncio.run(first_to_last(1)) == [0, 4, 3, 2, 1]
     assert asyncio.run(first_to_last(5)) == [0, 1, 2, 3, 4]
+
+
+def test_one_turn_in_some_goes_to_who_has_waited_longest() -> None:
+    """Where new ones come all the time the oldest would wait for ever; those who gave up cost no turn."""
+
+    async def served_before_the_30th() -> bool:
+        turns, first_served = Turns(1, limit_s=5.0), asyncio.Event()
+        turn = await turns.take()
+
+        async def oldest() -> None:
+            (await turns.take()).over()
+            first_served.set()
+
+        waiting = asyncio.ensure_future(oldest())
+        await asyncio.sleep(0)
+        for _ in range(30):
+            newest = asyncio.ensure_future(turns.take())
+            await asyncio.sleep(0)
+            turn.over()
+            turn = await newest
+        waiting.cancel()
+        return first_served.is_set()
+
+    assert asyncio.run(served_before_the_30th())
+
+
+def test_a_witness_does_not_wait_behind_clients(link: Link, tunnel: Tunnel, pods: Pods) -> None:
+    link.openings = Turns(1, limit_s=5.0)
+    turn = link.run(link.openings.take())
+    with open_wire(tunnel), socket.create_connection(("127.0.0.1", tunnel.witness_port), 5.0) as wire:
+        assert exchange(wire, b"x") == b"nats-0<x"
+    assert len(pods.asked) == 1, "the client still waits"
+    link.run(_over(turn))
+
+
+def test_a_witness_meets_what_clients_meet(tunnel: Tunnel, pods: Pods) -> None:
+    url = f"nats://127.0.0.1:{tunnel.witness_port}"
+    pods.alive.clear()
+    assert knock(url) == "closed"
+    tunnel.stall(to_server=True, to_client=True)
+    assert knock(url, within_s=0.05) == "silent"
 
 
 def test_a_turn_that_is_never_given_back_is_over_in_time_and_only_once() -> None:

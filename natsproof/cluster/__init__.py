@@ -22,6 +22,8 @@ class Server:
     ordinal: int
     client_url: str  # nats://host:port
     monitor_url: str  # http://host:port, no trailing slash
+    #: The same two for witnesses of faults, where clients may be so many that a way of theirs has a queue.
+    witness_urls: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from natsproof.errors import ClusterError, UsageError
 from natsproof.faults import Aimed
 from natsproof.faults.network import apart, other_servers
 from natsproof.faults.operations import server_ids
-from natsproof.faults.sight import confirmed, each, knock, server_of
+from natsproof.faults.sight import confirmed, each, knock_at, server_of
 
 #: How much later than `down_s` Chaos Mesh itself ends a fault that nobody ended.
 BELT_S = 120.0
@@ -147,8 +147,7 @@ class ChaosPodFailure(Chaos):
         gone = {"refused", "unreachable", "closed"}
 
         def one(name: str) -> str:
-            server = server_of(cluster, name)
-            met = knock(server.client_url), knock(server.monitor_url, greeting=False)
+            met = knock_at(server_of(cluster, name))
             return f"{name}: client port {met[0]}, monitor port {met[1]}" if set(met) <= gone else ""
 
         grace_s = cluster.contract.statefulset.template.termination_grace_period_s

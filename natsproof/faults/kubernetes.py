@@ -13,7 +13,7 @@ from natsproof.contract.model import Contract
 from natsproof.errors import UsageError
 from natsproof.faults import Aimed
 from natsproof.faults.operations import came_back, known_ids
-from natsproof.faults.sight import confirmed, each, knock, server_of
+from natsproof.faults.sight import confirmed, each, knock_at, server_of
 
 WITNESS_S = 5.0
 MAX_MEM = re.compile(r"^(\s*max_mem(?:ory_store)?\s*[:=]?\s*)\S+", re.M)
@@ -104,8 +104,7 @@ class NodeLoss(Aimed):
 
     def witness(self, cluster: Any, targets: Sequence[str]) -> str:
         def one(name: str) -> str:
-            server = server_of(cluster, name)
-            seen = knock(server.client_url), knock(server.monitor_url, greeting=False)
+            seen = knock_at(server_of(cluster, name))
             return f"{name}: ports {' and '.join(seen)}" if "answers" not in seen else ""
 
         return confirmed("the node to fall silent", lambda: each(targets, one), within_s=WITNESS_S)

@@ -13,21 +13,26 @@ from natsproof.clock import wait_until
 from natsproof.errors import DeadlineExceeded, UsageError
 from natsproof.faults import Aimed
 from natsproof.faults.operations import server_ids
-from natsproof.faults.sight import confirmed, each, knock, server_of
+from natsproof.faults.sight import confirmed, each, knock_at, server_of
 
 WITNESS_S = 3.0
+#: A busy API server and kubelet take seconds to end a pod.
+GONE_S = 8.0
 
 
 def _gone(cluster: Any, targets: Sequence[str]) -> str:
-    """Neither the client port nor the monitoring port of any target takes a connection."""
+    """Neither the client port nor the monitoring port of any target takes a connection. Nothing starts them
+    before the fault is healed, so who was seen gone is not asked again."""
+    seen: dict[str, str] = {}
 
     def one(name: str) -> str:
-        server = server_of(cluster, name)
-        client, monitor = knock(server.client_url), knock(server.monitor_url, greeting=False)
-        gone = {"refused", "unreachable", "closed"}
-        return f"{name}: client port {client}, monitor port {monitor}" if {client, monitor} <= gone else ""
+        if name not in seen:
+            client, monitor = knock_at(server_of(cluster, name))
+            if {client, monitor} <= {"refused", "unreachable", "closed"}:
+                seen[name] = f"{name}: client port {client}, monitor port {monitor}"
+        return seen.get(name, "")
 
-    return confirmed("the ports to close", lambda: each(targets, one), within_s=WITNESS_S)
+    return confirmed("the ports to close", lambda: each(targets, one), within_s=GONE_S)
 
 
 @dataclass(frozen=True)
@@ -76,11 +81,8 @@ class Pause(Aimed):
 
     def witness(self, cluster: Any, targets: Sequence[str]) -> str:
         def one(name: str) -> str:
-            server = server_of(cluster, name)
-            if knock(server.client_url, within_s=0.5) != "silent":
-                return ""
-            monitor = knock(server.monitor_url, within_s=0.5, greeting=False)
-            return f"{name}: both ports accept and say nothing" if monitor == "silent" else ""
+            met = knock_at(server_of(cluster, name), within_s=0.5)
+            return f"{name}: both ports accept and say nothing" if set(met) == {"silent"} else ""
 
         return confirmed("the ports to fall silent", lambda: each(targets, one), within_s=WITNESS_S)
 

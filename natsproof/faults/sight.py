@@ -197,6 +197,12 @@ def knock(url: str, *, within_s: float = 1.0, greeting: bool = True) -> str:
         return "unreachable"
 
 
+def knock_at(server: Server, *, within_s: float = 1.0) -> tuple[str, str]:
+    """What its client port and its monitoring port meet, by ways where no client queues."""
+    client, monitor = server.witness_urls or (server.client_url, server.monitor_url)
+    return knock(client, within_s=within_s), knock(monitor, within_s=within_s, greeting=False)
+
+
 def server_of(cluster: Cluster, name: str) -> Server:
     for server in cluster.servers:
         if server.name == name:

@@ -170,18 +170,16 @@ class Platform:
     @property
     def servers(self) -> tuple[Server, ...]:
         return tuple(
-            Server(
-                name,
-                ordinal,
-                f"nats://127.0.0.1:{self._local_port(name, 'client')}",
-                f"http://127.0.0.1:{self._local_port(name, 'monitor')}",
-            )
+            Server(name, ordinal, *self._urls(name, "local_port"), self._urls(name, "witness_port"))
             for ordinal, name in enumerate(self.pod_names())
         )
 
-    def _local_port(self, server: str, port: str) -> int:
-        tunnel = self._tunnels.get((server, port))
-        return CLOSED_PORT if tunnel is None else tunnel.local_port
+    def _urls(self, server: str, which: str) -> tuple[str, str]:
+        client, monitor = (self._port(server, port, which) for port in ("client", "monitor"))
+        return f"nats://127.0.0.1:{client}", f"http://127.0.0.1:{monitor}"
+
+    def _port(self, server: str, port: str, which: str) -> int:
+        return int(getattr(self._tunnels.get((server, port)), which, CLOSED_PORT))
 
     @property
     def job(self) -> JobResult | None:
@@ -216,7 +214,8 @@ class Platform:
 
     def monitor(self, server: str, path: str, *, timeout_s: float = 2.0) -> Any:
         self.pod(server)
-        return get_json(self._local_port(server, "monitor"), path, label=server, timeout_s=timeout_s)
+        port = self._port(server, "monitor", "witness_port")
+        return get_json(port, path, label=server, timeout_s=timeout_s)
 
     def log(self, server: str) -> str:
         if self._watch is None:

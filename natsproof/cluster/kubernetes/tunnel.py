@@ -6,6 +6,9 @@ client reconnects to the same address. While the pod cannot be reached, an accep
 at once: to the client that is a server that hangs up.
 
 A stalled direction carries nothing and breaks nothing, as a black-holed network does.
+
+A second port leads the same way for witnesses of faults. Its connections do not wait for a turn: hundreds of
+clients that come back must not hide whether a server is gone.
 """
 
 from __future__ import annotations
@@ -15,11 +18,12 @@ import contextlib
 import socket
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
+from functools import partial
 
 import aiohttp
 
 from natsproof.cluster.kubernetes.link import Link
-from natsproof.cluster.kubernetes.turns import Turn
+from natsproof.cluster.kubernetes.turns import Turn, Turns
 
 CHUNK_BYTES = 128 * 1024
 OPEN_S = 5.0
@@ -43,11 +47,10 @@ class Tunnel:
         self._link, self._namespace = link, namespace
         self._stall = Stall()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._socket = socket.socket()
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._socket.bind(("127.0.0.1", 0))
-        self.local_port: int = self._socket.getsockname()[1]
-        self._server = link.run(self._listen())
+        clients, witnesses = _bound(), _bound()
+        self.local_port: int = clients.getsockname()[1]
+        self.witness_port: int = witnesses.getsockname()[1]
+        self._servers = link.run(self._listen(clients, witnesses))
 
     def stall(self, *, to_server: bool, to_client: bool) -> None:
         """Hold back bytes of a direction, or let them go again; also for connections already open."""
@@ -60,8 +63,14 @@ class Tunnel:
     def close(self) -> None:
         self._link.run(self._close())
 
-    async def _listen(self) -> asyncio.Server:
-        return await asyncio.start_server(self._accepted, sock=self._socket, limit=CHUNK_BYTES)
+    async def _listen(
+        self, clients: socket.socket, witnesses: socket.socket
+    ) -> tuple[asyncio.Server, asyncio.Server]:
+        at_once = partial(self._accepted, at_once=True)
+        return (
+            await asyncio.start_server(self._accepted, sock=clients, limit=CHUNK_BYTES),
+            await asyncio.start_server(at_once, sock=witnesses, limit=CHUNK_BYTES),
+        )
 
     async def _set_stall(self, to_server: bool, to_client: bool) -> None:
         self._stall.to_server, self._stall.to_client = to_server, to_client
@@ -74,16 +83,19 @@ class Tunnel:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _close(self) -> None:
-        self._server.close()
+        for server in self._servers:
+            server.close()
         await self._drop()
 
-    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _accepted(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, at_once: bool = False
+    ) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
         try:
             await self._wait_while_stalled("to_server")
-            turn = await self._link.openings.take()
+            turn = await (Turns(1, OPEN_S) if at_once else self._link.openings).take()
             try:
                 if not reader.at_eof():  # it may have given up while it waited
                     await self._through_api(reader, writer, turn)
@@ -140,6 +152,13 @@ class Tunnel:
     async def _wait_while_stalled(self, way: str) -> None:
         while getattr(self._stall, way):
             await self._stall.changed.wait()
+
+
+def _bound() -> socket.socket:
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.bind(("127.0.0.1", 0))
+    return made
 
 
 async def _first_to_end(*ways: Awaitable[None]) -> None:
