@@ -196,7 +196,7 @@ class Certify:
 
     def _add(self, promise: Place | str | Iterable[Place | str]) -> None:
         """What the claim is about, each place once."""
-        self.promises += [p for p in _places(promise) if p not in self.promises]
+        self.promises[:] = dict.fromkeys([*self.promises, *_places(promise)])
 
     def _listed(self, field: str, wanted: str) -> Place:
         promises = self.contract.promises

@@ -57,3 +57,10 @@ def test_what_was_too_little_is_kept_too():
             given=[at_least(5, acknowledged_puts, when="during"), settled],
         )
     assert [one["counted"] for one in claim.checks[0]["counted"]] == [4]
+
+
+def test_a_promise_that_is_named_twice_is_listed_once():
+    claim = certify()
+    for _ in range(2):
+        claim.that(TWO_FAULTS, lambda _: holds("all there"), promise=["promises.yaml:26", "promises.yaml:26"])
+    assert claim.promises == ["promises.yaml:26"]
