@@ -21,7 +21,7 @@ from natsproof.verdict import Exhibit, Status, Verdict, combine, unknown
 
 if TYPE_CHECKING:
     from natsproof.cluster import Cluster
-    from natsproof.contract.model import Bucket, Contract, Place
+    from natsproof.contract.model import Bucket, Contract, Place, Promises
     from natsproof.history import History
     from natsproof.session import Session
 
@@ -111,11 +111,12 @@ class Certify:
         """
         self._add(promise)
         self.measures.update(measures)
-        verdict, guards = _judged(checker, evidence), list(given)
-        doubts = _doubts(evidence) + [s for s in (guard(evidence) for guard in guards) if s]
+        verdict = _judged(checker, evidence)
+        sentences, counted = _asked(given, evidence)
+        doubts = _doubts(evidence) + sentences
         if verdict.status is Status.HOLDS and doubts:
             verdict = Verdict(Status.UNKNOWN, "; ".join(doubts), verdict.evidence)
-        return self._enter(_name_of(checker), verdict, evidence, doubts, _counted(guards, evidence))
+        return self._enter(_name_of(checker), verdict, evidence, doubts, counted)
 
     def that_rule(self, contract: Contract, rule: Callable[[Contract], Verdict]) -> Verdict:
         """Demand that `rule` finds the manifests in order."""
@@ -153,11 +154,9 @@ class Certify:
 
     def recovery_s(self, fault: str) -> float:
         """The promised budget after `fault`, whose place joins the claim's promises. Raises NotPromised."""
-        promises = self.contract.promises
-        if fault not in promises.recovery_s:
-            self.not_promised(f"{promises.at('recovery_s')} has no budget for {fault}")
-        self._add(promises.at(f"recovery.{fault}"))
-        return promises.recovery_s[fault]
+        budget_s = promised_recovery_s(self.contract.promises, fault)
+        self._add(self.contract.promises.at(f"recovery.{fault}"))
+        return budget_s
 
     def direct_get_late_s(self) -> float:
         """The promised bound, whose place joins the claim's promises. Raises NotPromised."""
@@ -282,6 +281,13 @@ class Certify:
         return "\n".join(lines)
 
 
+def promised_recovery_s(promises: Promises, fault: str) -> float:
+    """The promised budget after `fault`. Raises NotPromised."""
+    if fault not in promises.recovery_s:
+        raise NotPromised(f"not promised: {promises.at('recovery_s')} has no budget for {fault}")
+    return promises.recovery_s[fault]
+
+
 def _judged(checker: Callable[[Any], Verdict], evidence: Any) -> Verdict:
     """The checker's verdict. One that stumbles decides nothing: UNKNOWN, with its own error as reason."""
     try:
@@ -314,14 +320,19 @@ def _doubts(evidence: Any) -> list[str]:
     return doubts
 
 
-def _counted(guards: Iterable[Any], evidence: Any) -> list[Mapping[str, str | int]]:
-    """What the guards that count found, and how much they need: what is only just enough shows here."""
+def _asked(guards: Iterable[Any], evidence: Any) -> tuple[list[str], list[Mapping[str, str | int]]]:
+    """The guards' sentences; and what those that count found, beside how much they need: what is only just
+    enough shows there."""
+    sentences: list[str] = []
     told: list[Mapping[str, str | int]] = []
     for guard in guards:
-        number = guard.fewest(evidence) if hasattr(guard, "fewest") else None
+        counts = hasattr(guard, "asked")
+        sentence, number = guard.asked(evidence) if counts else (guard(evidence), None)
+        if sentence:
+            sentences.append(sentence)
         if number is not None:
             told.append({"guard": guard.name, "counted": number, "needed": guard.needed})
-    return told
+    return sentences, told
 
 
 def _shown(exhibit: Exhibit, evidence: Any, trial: str) -> Shown:

@@ -6,7 +6,7 @@ writes.
 
 from __future__ import annotations
 
-from natsproof.certify import NotPromised
+from natsproof.certify import NotPromised, promised_recovery_s
 from natsproof.contract.model import Promises
 from natsproof.faults.process import Kill
 from natsproof.load.capacity_workload import CapacitySearch
@@ -18,6 +18,7 @@ ABOVE = 1.1
 WARM_UP_S = 1.5
 #: A server stays away this long, and comes back long before the next is killed.
 DOWN_S = 4.0
+KILLED = "one-server-killed"
 VICTIMS = ("leader", "follower", "random")
 
 
@@ -36,20 +37,13 @@ def require_rate(promises: Promises, field: str) -> None:
         raise NotPromised(f"not promised: {place}: no bucket {', '.join(missing)}, which the load's mix uses")
 
 
-def budget_s(promises: Promises, fault: str = "one-server-killed") -> float:
-    """The promised budget after `fault`. Raises NotPromised."""
-    if fault not in promises.recovery_s:
-        raise NotPromised(f"not promised: {promises.at('recovery_s')} has no budget for {fault}")
-    return promises.recovery_s[fault]
-
-
 def all_pods(promises: Promises, duration_s: float) -> Trial:
     load = LocustLoad(rate_hz=offered_hz(promises), objective_s=promises.p99_s or 0.5)
     return Trial("load, all pods up", (load,), duration_s=duration_s, warm_up_s=WARM_UP_S)
 
 
 def one_pod_down(promises: Promises, victim: str, measured_s: float) -> Trial:
-    away_s = budget_s(promises) + measured_s
+    away_s = promised_recovery_s(promises, KILLED) + measured_s
     load = LocustLoad(
         rate_hz=offered_hz(promises, "rate_floor_one_down_hz"), objective_s=promises.p99_s or 0.5
     )
@@ -60,7 +54,7 @@ def one_pod_down(promises: Promises, victim: str, measured_s: float) -> Trial:
 
 def kills(promises: Promises, count: int) -> Trial:
     """`count` kills, of the leader, a follower and any server in turn, each a budget and more apart."""
-    apart_s = budget_s(promises) + DOWN_S
+    apart_s = promised_recovery_s(promises, KILLED) + DOWN_S
     load = LocustLoad(
         rate_hz=offered_hz(promises, "rate_floor_one_down_hz"), objective_s=promises.p99_s or 0.5
     )
@@ -119,7 +113,7 @@ def capacity(promises: Promises, budget_s: float) -> Trial:
     search = CapacitySearch(
         budget_s=budget_s,
         objective_s=promises.p99_s or 0.5,
-        recovery_s=promises.recovery_s.get("one-server-killed", CapacitySearch.recovery_s),
+        recovery_s=promises.recovery_s.get(KILLED, CapacitySearch.recovery_s),
         floor_hz=promises.rate_floor_one_down_hz / WRITING_PART,
         planned_hz=promises.rate_floor_hz / WRITING_PART,
     )

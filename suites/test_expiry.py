@@ -48,10 +48,7 @@ OVERWRITTEN = Trial("values written as they expire", (Overwrites(BUCKETS),), (),
 @on(EXPIRY_CALM)
 def test_values_expire_on_time_on_every_replica(certify, contract, trial):
     """No value is gone before its TTL, and none is left later than the TTL and the promised bound."""
-    certify.that(
-        certify.run(trial),
-        values_expire_on_time(certify.expiry_late_s()),
-    )
+    certify.that(certify.run(trial), values_expire_on_time(certify.expiry_late_s()))
 
 
 @on(EXPIRY_LEADER_KILLED, EXPIRY_PAUSED, standard=(EXPIRY_TWO_KILLED, EXPIRY_ALL_KILLED))
@@ -97,10 +94,7 @@ def test_a_ttl_is_configured_and_a_twin_of_its_bucket_expires(certify, contract,
         BucketAsPromised(promised),
         promise=promised.at("ttl_s"),
     )
-    certify.that(
-        certify.run(EXPIRY_CALM),
-        TwinExpires(bucket, certify.expiry_late_s()),
-    )
+    certify.that(certify.run(EXPIRY_CALM), TwinExpires(bucket, certify.expiry_late_s()))
 
 
 @pytest.mark.parametrize("trial", REAL_TIME)

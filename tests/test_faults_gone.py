@@ -28,7 +28,7 @@ def test_who_was_seen_gone_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -
         seen = "closed" if len(asked) % 2 == 0 else "silent"
         return seen, seen
 
-    monkeypatch.setattr(process, "knock_at", met)
+    monkeypatch.setattr(sight, "knock_at", met)
     landed = Kill("all").witness(cluster(), NAMES)
     assert [name for name in NAMES if name in landed] == list(NAMES)
     assert len(asked) <= 6
@@ -39,7 +39,7 @@ def test_who_still_speaks_or_listens_is_not_gone(
     monkeypatch: pytest.MonkeyPatch, met: tuple[str, str]
 ) -> None:
     monkeypatch.setattr(process, "GONE_S", 0.3)
-    monkeypatch.setattr(process, "knock_at", lambda server, **_: met)
+    monkeypatch.setattr(sight, "knock_at", lambda server, **_: met)
     assert Kill("all").witness(cluster(), NAMES) == ""
 
 

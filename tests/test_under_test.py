@@ -32,6 +32,10 @@ def foreign(tmp_path: Path) -> Path:
     return folder
 
 
+def claim_of(manifests: Path) -> Certify:
+    return Certify(load(manifests), "quick", lambda: None, "", "")  # type: ignore[arg-type, return-value]
+
+
 def test_claims_are_made_for_the_buckets_of_other_manifests(foreign: Path) -> None:
     command = [sys.executable, "-m", "pytest", "suites/", "--collect-only", "-q", "--cluster", "none"]
     done = subprocess.run(
@@ -80,7 +84,7 @@ def test_a_bound_that_is_not_promised_breaks_nothing(foreign: Path, name: str) -
     """Without the line the bound would be 0 s, or none: every claim about it asks, and is told."""
 
     def bound_s() -> float:
-        certify = Certify(load(foreign), "quick", lambda: None, "", "")  # type: ignore[arg-type, return-value]
+        certify = claim_of(foreign)
         told: float = getattr(certify, f"{name}_s")()
         assert certify.promises == [str(certify.contract.promises.at(f"{name}_s"))]
         return told
@@ -97,7 +101,7 @@ def test_a_bound_that_is_not_promised_breaks_nothing(foreign: Path, name: str) -
 def test_monitoring_that_is_not_promised_is_not_asked_for(foreign: Path) -> None:
     text = re.sub(r"\n *monitoring: .*", "", (foreign / "promises.yaml").read_text())
     (foreign / "promises.yaml").write_text(text)
-    certify = Certify(load(foreign), "quick", lambda: None, "", "")  # type: ignore[arg-type, return-value]
+    certify = claim_of(foreign)
     with pytest.raises(NotPromised, match=r"promises\.yaml:\d+ has no monitoring"):
         test_deployment.test_the_promised_monitoring_endpoints_answer_on_every_server(
             certify, certify.contract

@@ -22,15 +22,19 @@ class Enough:
     look: Callable[[History], Sequence[tuple[int, str]]]
     nothing: str = ""
 
-    def fewest(self, history: History) -> int | None:
-        """Of all places the smallest number; None if there is no place."""
-        return min((number for number, _ in self.look(history)), default=None)
-
-    def __call__(self, history: History) -> str | None:
+    def asked(self, history: History) -> tuple[str | None, int | None]:
+        """The guard's sentence, and of all places the smallest number; None if there is no place."""
         found = self.look(history)
         if not found:
-            return self.nothing
+            return self.nothing, None
         number, where = min(found, key=lambda one: one[0])
-        return (
-            None if number >= self.needed else f"only {number:,} {self.noun}{where}, {self.needed:,} needed"
-        )
+        if number >= self.needed:
+            return None, number
+        return f"only {number:,} {self.noun}{where}, {self.needed:,} needed", number
+
+    def fewest(self, history: History) -> int | None:
+        """Of all places the smallest number; None if there is no place."""
+        return self.asked(history)[1]
+
+    def __call__(self, history: History) -> str | None:
+        return self.asked(history)[0]

@@ -20,7 +20,7 @@ from natsproof.errors import ClusterError, UsageError
 from natsproof.faults import Aimed
 from natsproof.faults.network import apart, other_servers
 from natsproof.faults.operations import server_ids
-from natsproof.faults.sight import confirmed, each, knock_at, server_of
+from natsproof.faults.sight import closed, confirmed, each, server_of
 
 #: How much later than `down_s` Chaos Mesh itself ends a fault that nobody ended.
 BELT_S = 120.0
@@ -144,11 +144,8 @@ class ChaosPodFailure(Chaos):
         )
 
     def witness(self, cluster: Any, targets: Sequence[str]) -> str:
-        gone = {"refused", "unreachable", "closed"}
-
         def one(name: str) -> str:
-            met = knock_at(server_of(cluster, name))
-            return f"{name}: client port {met[0]}, monitor port {met[1]}" if set(met) <= gone else ""
+            return closed(server_of(cluster, name))
 
         grace_s = cluster.contract.statefulset.template.termination_grace_period_s
         return confirmed("the ports to close", lambda: each(targets, one), within_s=SILENT_S + grace_s)

@@ -13,7 +13,7 @@ from natsproof.clock import wait_until
 from natsproof.errors import DeadlineExceeded, UsageError
 from natsproof.faults import Aimed
 from natsproof.faults.operations import server_ids
-from natsproof.faults.sight import confirmed, each, knock_at, server_of
+from natsproof.faults.sight import closed, confirmed, each, knock_at, server_of
 
 WITNESS_S = 3.0
 #: A busy API server and kubelet take seconds to end a pod.
@@ -26,11 +26,8 @@ def _gone(cluster: Any, targets: Sequence[str]) -> str:
     seen: dict[str, str] = {}
 
     def one(name: str) -> str:
-        if name not in seen:
-            client, monitor = knock_at(server_of(cluster, name))
-            if {client, monitor} <= {"refused", "unreachable", "closed"}:
-                seen[name] = f"{name}: client port {client}, monitor port {monitor}"
-        return seen.get(name, "")
+        seen[name] = seen.get(name) or closed(server_of(cluster, name))
+        return seen[name]
 
     return confirmed("the ports to close", lambda: each(targets, one), within_s=GONE_S)
 

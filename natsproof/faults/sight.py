@@ -203,6 +203,13 @@ def knock_at(server: Server, *, within_s: float = 1.0) -> tuple[str, str]:
     return knock(client, within_s=within_s), knock(monitor, within_s=within_s, greeting=False)
 
 
+def closed(server: Server) -> str:
+    """How neither of its ports takes a connection, "" if one does."""
+    client, monitor = knock_at(server)
+    shut = {client, monitor} <= {"refused", "unreachable", "closed"}
+    return f"{server.name}: client port {client}, monitor port {monitor}" if shut else ""
+
+
 def server_of(cluster: Cluster, name: str) -> Server:
     for server in cluster.servers:
         if server.name == name:

@@ -32,8 +32,7 @@ from natsproof.load.variations import IN_FLIGHT, measuring_mix, variations, weig
 CLIENTS = (1, 2, 4, 8, 16, 32, 64, 128)
 #: One measurement of an axis takes so long at least and at most, and needs so long beside to begin and end.
 AXIS_S, BESIDE_S = (0.4, 3.0), 0.4
-UNDER_KILLS = "under kills"
-#: The rates tried there, as parts of the knee with one pod down.
+#: The rates tried under kills, as parts of the knee with one pod down.
 KILL_PARTS = (1.0, 0.85, 0.7, 0.5, 0.3)
 
 
@@ -170,7 +169,7 @@ class Measuring:
                     return
                 rates_hz, rate_hz = [], floor_hz
             for _ in range(2 if rate_hz == floor_hz else 1):
-                step = self.step(rate_hz, UNDER_KILLS, measured_s, meanwhile=kill, skip_s=1.0 + recovery_s)
+                step = self.step(rate_hz, "under kills", measured_s, meanwhile=kill, skip_s=1.0 + recovery_s)
                 self.results.kills.append({"rate_hz": rate_hz, "why": step.why, "not_valid": step.not_valid})
                 if step.kept_up:
                     self.results.certified_hz = rate_hz

@@ -47,7 +47,7 @@ class Tunnel:
         self._link, self._namespace = link, namespace
         self._stall = Stall()
         self._tasks: set[asyncio.Task[None]] = set()
-        clients, witnesses = _bound(), _bound()
+        clients, witnesses = (socket.create_server(("127.0.0.1", 0)) for _ in range(2))
         self.local_port: int = clients.getsockname()[1]
         self.witness_port: int = witnesses.getsockname()[1]
         self._servers = link.run(self._listen(clients, witnesses))
@@ -152,13 +152,6 @@ class Tunnel:
     async def _wait_while_stalled(self, way: str) -> None:
         while getattr(self._stall, way):
             await self._stall.changed.wait()
-
-
-def _bound() -> socket.socket:
-    made = socket.socket()
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    made.bind(("127.0.0.1", 0))
-    return made
 
 
 async def _first_to_end(*ways: Awaitable[None]) -> None:
